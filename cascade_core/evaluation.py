@@ -37,7 +37,12 @@ def scored_batches(
     `batch_size` replaces `batch_size_of` these rows, where they are the share of a process.
     """
     dataset = eval_dataset(
-        rows, root, data=config.data, label_set=split.label_set, short_side=config.evaluate.short_side
+        rows,
+        root,
+        data=config.data,
+        label_set=split.label_set,
+        short_side=config.evaluate.short_side,
+        keep_ratio=config.evaluate.keep_ratio,
     )
     batch_size = batch_size or batch_size_of(rows, config)
     return batches(dataset, batch_size=batch_size, workers=loading_workers(config.train.workers))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from cascade_core.batches.transforms import short_side_size
+from cascade_core.batches.transforms import seen_size
 from cascade_core.checkpoints.checkpoint import MODEL_FILE, CheckpointManifest, load_segmentor
 from cascade_core.checkpoints.model_folder import locate
 from cascade_core.clip.text import TextTransformer, class_means, class_vectors, num_texts, template_vectors
@@ -300,8 +300,8 @@ class Predictor:
 
     def size_seen(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width in pixels at which the model sees a picture of this size."""
-        short_side = self.evaluate.short_side
-        return (height, width) if short_side is None else short_side_size((height, width), short_side)
+        evaluate = self.evaluate
+        return seen_size((height, width), evaluate.short_side, keep_ratio=evaluate.keep_ratio)
 
     def vocabulary(
         self, labels: Sequence[str], *, on_texts: OnTexts = log_texts, kept: KeptVectors = made_anew

@@ -21,6 +21,9 @@ class PixelTrunk(nn.Module):
 class PixelSegmentor(Segmentor):
     """Gives each class the logit of the channel that its vector names, on masks of the window's size."""
 
+    coupled_classes = False
+    cells_per_patch = 1
+
     def __init__(self) -> None:
         nn.Module.__init__(self)
         clip = TINY_CLIP.model_copy(update={"patch_size": 1, "embed_dim": 3})

@@ -206,11 +206,13 @@ def eval_dataset(
     *,
     data: DataConfig,
     short_side: int | None,
+    keep_ratio: bool = True,
     label_set: LabelSet | None = None,
 ) -> SegmentationDataset:
     """Return the data set of an index for evaluation; `label_set` defaults to that of the training data."""
     label_set = label_set or data.split.label_set
-    return SegmentationDataset(index, root, label_set=label_set, transform=EvalTransform(data, short_side))
+    transform = EvalTransform(data, short_side, keep_ratio)
+    return SegmentationDataset(index, root, label_set=label_set, transform=transform)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

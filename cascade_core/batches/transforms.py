@@ -81,16 +81,19 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Resize the short side to `short_side` (None: keep it) and normalise; labels keep their size, for scoring."""
+    """Resize to `short_side` (None: keep the size) and normalise; labels keep their size, for scoring."""
 
     data: DataConfig
     short_side: int | None
+    keep_ratio: bool = True
 
     def __call__(
         self, image: ImageArray, label: LabelArray, rng: np.random.Generator | None = None
     ) -> Transformed:
         if self.short_side is not None:
-            image = resize_image(image, short_side_size(image.shape[:2], self.short_side))
+            image = resize_image(
+                image, seen_size(image.shape[:2], self.short_side, keep_ratio=self.keep_ratio)
+            )
         picture = normalise(image, self.data.mean, self.data.std)
         padding = torch.zeros(picture.shape[1:], dtype=torch.bool)
         return picture, torch.from_numpy(label.astype(np.int64)), padding
@@ -115,6 +118,14 @@ def short_side_size(size: tuple[int, ...], short_side: int) -> tuple[int, int]:
     height, width = size
     factor = short_side / min(height, width)
     return _scaled(height, factor), _scaled(width, factor)
+
+
+def seen_size(size: tuple[int, ...], short_side: int | None, *, keep_ratio: bool) -> tuple[int, int]:
+    """Return the size at which evaluation sees a picture: its own without a short side, and a square if no ratio is kept."""
+    height, width = size
+    if short_side is None:
+        return height, width
+    return short_side_size(size, short_side) if keep_ratio else (short_side, short_side)
 
 
 def random_crop(

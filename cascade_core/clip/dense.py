@@ -3,7 +3,8 @@
 In CLIP's own last block, patches collect what the CLS token needs of the whole picture. MaskCLIP (Zhou et al. 2022)
 keeps every token's own value, SCLIP (Wang et al. 2024) attends by similar queries and by similar keys, ClearCLIP (Lan
 et al. 2024) by similar queries, and NACLIP (Hajimiri et al. 2025) by similar keys and to the neighbourhood. The last
-two drop the residual connection and the feed-forward.
+two drop the residual connection and the feed-forward. CAT-Seg (Cho et al. 2024) keeps the values, and adds the CLS token's
+input to every token in place of its own.
 """
 
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def dense_tokens(block: ResidualBlock, tokens: Tokens, last: LastBlock, grid: tu
             mixed = _neighbours(key, value, grid, last.sigma)
     attended = block.attn.joined(mixed)
     if last.residual:
-        attended = tokens + attended
+        attended = attended + (tokens if last.residual_of == "token" else tokens[:, :1])
     return attended + block.mlp(block.ln_2(attended)) if last.feedforward else attended
 
 

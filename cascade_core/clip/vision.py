@@ -12,7 +12,7 @@ from cascade_core.configs.config import ClipConfig, PositionResize
 from cascade_core.errors import UserError
 
 EXTRA = 0.1
-"""The bicubic factor is (target + EXTRA) / source."""
+"""The factor of 'bicubic' is (target + EXTRA) / source."""
 
 
 def resize_position_grid(
@@ -22,7 +22,8 @@ def resize_position_grid(
 
     The first slot (CLS) stays; the others form a square grid. A table of the right size is returned as it is.
     No antialiasing and align_corners=False. ZegCLIP and Cascade-CLIP resize bilinearly. SCLIP, NACLIP and ClearCLIP
-    resize bicubically by the factor (side + 0.1) / side of the table, a workaround for rounding that DINO introduced.
+    resize bicubically by the factor (side + 0.1) / side of the table, a workaround for rounding that DINO introduced;
+    CAT-Seg does so without it ('bicubic_exact').
 
     Raises:
         UserError: the table's patch part is not square.
@@ -38,8 +39,10 @@ def resize_position_grid(
         return positions
     if positions.is_meta:  # shapes only: see `cascade_core.runtime.tensors.fitting`
         return positions.new_empty((1 + height * width, *positions.shape[1:]))
-    if kind == "bicubic":
-        extra = _extra(height, width, side, positions.device) if exporting else EXTRA
+    if kind != "bilinear":
+        extra: float | Tensor = 0.0
+        if kind == "bicubic":
+            extra = _extra(height, width, side, positions.device) if exporting else EXTRA
         down, across = (
             bicubic(target, side, extra=extra, device=positions.device).to(positions.dtype)
             for target in (height, width)

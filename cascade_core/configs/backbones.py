@@ -111,7 +111,7 @@ def without_backbone(overrides: Mapping[str, Any], trained: RunConfig) -> dict[s
 def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
     """Return the overrides that put `config` on another CLIP; for its own CLIP they change nothing.
 
-    Middle blocks keep their relative depths: (11, 13, 15) and (17, 19, 21) of 24 blocks are as deep as the
+    Middle blocks, and those that guide an upsampling, keep their relative depths: (11, 13, 15) and (17, 19, 21) of 24 blocks are as deep as the
     published (5, 6, 7) and (8, 9, 10) of 12. Sizes are rounded down to whole patches, so that no pixel is cut
     off: 512 becomes 504 with patches of 14. These choices are neither published nor tuned.
 
@@ -135,7 +135,13 @@ def backbone_changes(config: RunConfig, name: str) -> dict[str, Any]:
     def whole(size: int) -> int:
         return size // clip.patch_size * clip.patch_size
 
+    guides = {}
+    if model.decoder == "cost_aggregation":
+        guides = {
+            "model.cost.guide_blocks": [round((block + 1) * depth) - 1 for block in model.cost.guide_blocks]
+        }
     return {
+        **guides,
         "model.clip": clip.model_dump(),
         "model.groups": [[round((block + 1) * depth) - 1 for block in group] for group in model.groups],
         "model.image_size": whole(model.image_size),

@@ -29,8 +29,8 @@ Precision = Literal["fp32", "bf16"]
 """Precision of the model's arithmetic; 'bf16' is autocast. Losses and scores are always in float32."""
 Compile = Literal["auto", "always", "never"]
 """Whether training compiles the model; 'auto' does so on a GPU. (None of these words is a YAML boolean.)"""
-PositionResize = Literal["bilinear", "bicubic"]
-"""Interpolation that fits CLIP's position table to another grid of patches."""
+PositionResize = Literal["bilinear", "bicubic", "bicubic_exact"]
+"""Interpolation that fits CLIP's position table to another grid of patches (`clip/vision.py`)."""
 Refine = Literal["off", "pamr"]
 """Whether scores are refined along the picture's edges (`inference/refine.py`)."""
 Aggregation = Literal["gaussian", "gaussian_fixed", "uniform", "learned", "concatenated", "attention"]
@@ -47,7 +47,9 @@ PUBLISHED_SIGMA: Final = 1.0
 
 MASK_DECODERS = ("masks", "two_frequency")
 """Decoders that give the masks of each stage of a head."""
-MEAN_DECODERS = (*MASK_DECODERS, *SIMILARITY_DECODERS)
+PATCH_DECODERS = (*SIMILARITY_DECODERS, "cost_aggregation")
+"""The decoders that read no CLS token, so that a last block may give patches only."""
+MEAN_DECODERS = (*MASK_DECODERS, *PATCH_DECODERS)
 """The decoders that read one text vector per class."""
 
 # A configuration may come from anywhere. These limits prevent overflows, and hours of work before a program compares
@@ -124,8 +126,27 @@ class LastBlock(Frozen):
     # q q (ClearCLIP), k k plus a Gaussian of the distance between patches (NACLIP).
     attention: Literal["vanilla", "value", "qq_kk", "qq", "kk_neighbours"] = "vanilla"
     residual: bool = True  # False: the block's input is not added to the attention's output
+    # Whose input is added to a token's attention: its own, or the CLS token's (CAT-Seg).
+    residual_of: Literal["token", "class_token"] = _added("token")
     feedforward: bool = True
     sigma: PositiveFloat = 5.0  # of 'kk_neighbours', in patches
+
+    @model_validator(mode="after")
+    def _check_residual(self) -> Self:
+        if self.residual_of != "token" and not self.residual:
+            raise UserError(f"residual_of={self.residual_of!r} needs residual=true")
+        return self
+
+
+class CostAggregation(Frozen):
+    """The sizes of decoder 'cost_aggregation' (`model/cost_aggregation.py`); those of CAT-Seg on a ViT-B/16 are the defaults."""
+
+    width: Annotated[int, Field(ge=8, le=2**12, multiple_of=8)] = 128
+    window: Annotated[int, Field(ge=1, le=MOST_PATCHES)] = 12  # side of the windows of attention, in patches
+    # Each class attends to so many tokens: the classes of the picture, and copies of one token that is learned.
+    class_tokens: Annotated[int, Field(ge=1, le=2**16)] = 256
+    pooling: Annotated[int, Field(ge=1, le=MOST_PATCHES)] = 2  # classes attend on a grid so much smaller
+    guide_blocks: tuple[int, int] = (3, 7)  # 0-based; their patches guide the upsampling
 
 
 class ModelConfig(Frozen):
@@ -143,6 +164,7 @@ class ModelConfig(Frozen):
     text: TextForm = _added("mean")  # the text vectors that the decoder reads
     # The map of 'optimal_transport' at inference; training always adds the losses of both.
     inference_map: Literal["both", "decoder", "scores"] = _added("both")
+    cost: CostAggregation = _added(CostAggregation())  # of decoder 'cost_aggregation'
     temperature: PositiveFloat = 40.0  # of decoder 'cosine': the logits are this times the cosine
     # Published: masks of square windows get `image_size`, whatever the window's own size.
     mask_size: Literal["configured", "input"] = "configured"
@@ -198,21 +220,31 @@ class ModelConfig(Frozen):
             raise UserError(
                 "decoder='two_frequency' needs decoder_heads >= 2: one for high frequencies, the others for low ones"
             )
-        if self.decoder in (*SIMILARITY_DECODERS, "optimal_transport") and self.fusion != "none":
+        if self.decoder in (*PATCH_DECODERS, "optimal_transport") and self.fusion != "none":
             raise UserError(f"decoder={self.decoder!r} reads the last map only: use fusion='none'")
-        if self.last_block != LastBlock() and (
-            self.trunk != "frozen" or self.decoder not in SIMILARITY_DECODERS
-        ):
+        if self.last_block != LastBlock() and (self.trunk != "frozen" or self.decoder not in PATCH_DECODERS):
             raise UserError(
                 f"last_block.attention={self.last_block.attention!r} gives patches only, without prompts and CLS: use "
-                "trunk='frozen' and decoder='cosine' or 'linear'"
+                "trunk='frozen' and decoder='cosine', 'linear' or 'cost_aggregation'"
             )
         if self.decoder == "optimal_transport" and self.text == "mean":
             raise UserError(
                 "decoder='optimal_transport' reads a vector of each template: use text='templates'"
             )
+        if self.decoder == "cost_aggregation":
+            self._check_cost()
         self._check_additions()
         return self
+
+    def _check_cost(self) -> None:
+        guides, last = self.cost.guide_blocks, self.clip.layers - 1
+        if not 0 <= guides[0] < guides[1] < last:
+            raise UserError(
+                f"cost.guide_blocks={guides} must be two blocks in ascending order within 0..{last - 1} of a "
+                f"{self.clip.layers}-block CLIP"
+            )
+        if self.cost.width % self.decoder_heads:
+            raise UserError(f"decoder_heads={self.decoder_heads} must divide cost.width={self.cost.width}")
 
     def _check_additions(self) -> None:
         """Refuse settings that would change nothing."""
@@ -222,6 +254,11 @@ class ModelConfig(Frozen):
                 self.inference_map == "both",
                 "decoder='optimal_transport'",
                 self.decoder not in MEAN_DECODERS,
+            ),
+            "cost": (
+                self.cost == CostAggregation(),
+                "decoder='cost_aggregation'",
+                self.decoder not in (*MASK_DECODERS, *SIMILARITY_DECODERS, "optimal_transport"),
             ),
             "aggregation": (self.aggregation == "gaussian", "fusion='cascade'", self.fusion == "cascade"),
             "decoders": (self.decoders == "independent", "fusion='cascade'", self.fusion == "cascade"),
@@ -275,15 +312,17 @@ class ModelConfig(Frozen):
 
 
 class LossConfig(Frozen):
-    """The training loss: focal + dice or focal + SSIM over independent classes, or softmax cross-entropy."""
+    """The training loss: focal + dice, focal + SSIM or binary cross-entropy of each class, or softmax cross-entropy."""
 
-    kind: Literal["focal_dice", "focal_ssim", "cross_entropy"] = "focal_dice"
+    kind: Literal["focal_dice", "focal_ssim", "binary_cross_entropy", "cross_entropy"] = "focal_dice"
     focal_weight: float = 100.0
     dice_weight: float = 1.0
     focal_alpha: float = Field(default=0.25, ge=0, le=1)
     focal_gamma: float = Field(default=2.0, ge=0)
     ssim_weight: float = _added(1.0)  # of 1 - SSIM (SPT-SEG)
-    ignored_as_negative: bool = True  # published quirk: 255 pixels are negatives in focal, dice and SSIM
+    ignored_as_negative: bool = (
+        True  # published quirk: 255 pixels are negatives in all losses but the softmax's
+    )
 
     @property
     def score_function(self) -> ScoreFunction:
@@ -292,7 +331,7 @@ class LossConfig(Frozen):
 
 
 class OptimConfig(Frozen):
-    """AdamW with a polynomial schedule and a linear warm-up."""
+    """AdamW with a polynomial schedule, or half a cosine, and a linear warm-up."""
 
     prompt_lr: float = Field(default=2e-4, gt=0)
     decoder_lr: float = Field(default=2e-4, gt=0)
@@ -301,7 +340,9 @@ class OptimConfig(Frozen):
     beta2: float = 0.999
     eps: float = 1e-8
     power: float = 0.9
+    schedule: Literal["polynomial", "cosine"] = _added("polynomial")
     min_lr: float = 1e-6  # absolute, the same for every parameter group
+    clip_norm: PositiveFloat | None = _added(None)  # gradients of all weights together are scaled down to it
     warmup_iterations: NonNegativeInt = 1500
     warmup_ratio: float = 1e-6
 
@@ -382,8 +423,10 @@ class SelfTrainConfig(Frozen):
 class EvalConfig(Frozen):
     """Inference and its calibration."""
 
-    mode: Literal["whole", "slide"] = "slide"
+    # 'slide_and_whole': the mean of the windows' scores and of those of the whole picture, shrunk to a window's size.
+    mode: Literal["whole", "slide", "slide_and_whole"] = "slide"
     short_side: Side | None = 512  # pictures are resized to it; None keeps their size
+    keep_ratio: bool = _added(True)  # False: pictures are resized to squares of `short_side`
     crop_size: Side = 512
     stride: Side = 426
     seen_penalty: float = Field(default=0.1, ge=0)  # subtracted from seen scores of inductive models

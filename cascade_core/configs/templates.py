@@ -34,6 +34,8 @@ OTSEG_TEMPLATES_6 = (
 OTSEG_TEMPLATES_8 = (*OTSEG_TEMPLATES_6, "a photo of large {}.", "a background of a {}.")
 """The templates of OTSeg: six for VOC, eight for Context and COCO-Stuff; their vectors are not averaged."""
 
+CAT_SEG_TEMPLATE = ("A photo of a {} in the scene",)
+
 
 class TemplateSet(StrEnum):
     """Names of template sets."""

@@ -55,6 +55,10 @@ class GraphSegmentor(Segmentor):
     each chunk.
     """
 
+    # What a decoder may declare otherwise; such decoders have no graph.
+    coupled_classes = False
+    cells_per_patch = 1
+
     def __init__(self, config: RunConfig, run: RunGraph) -> None:
         nn.Module.__init__(self)
         self.config = config.model

@@ -68,7 +68,10 @@ def label_photographs(
     """
     size = pictures[0].shape[0], pictures[0].shape[1]
     patch_size = vocabulary.segmentor.config.clip.patch_size
-    sizes = [view.size(size, short_side=evaluate.short_side, patch_size=patch_size) for view in views]
+    sizes = [
+        view.size(size, short_side=evaluate.short_side, patch_size=patch_size, keep_ratio=evaluate.keep_ratio)
+        for view in views
+    ]
     check_sizes(sizes, evaluate, patch_size, limits or Limits())
     batches = [
         _photograph_batch([view.of(picture, at) for picture in pictures], mean, std, mirrored=view.mirrored)

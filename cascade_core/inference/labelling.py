@@ -7,7 +7,11 @@ probabilities at the picture's size.
 
 The trunk processes windows of one or several pictures in batches, and only the windows' logits on the patch grid
 are kept; `tiles.py` computes labels from them. To bound memory, a picture with very many windows is cut into
-strips, and a very long list of classes into chunks with a running maximum.
+strips, and a very long list of classes into chunks with a running maximum; a model whose classes are coupled takes all
+at once.
+
+In mode "slide_and_whole" (CAT-Seg) every view has a second one beside it: the whole picture, which the model sees at the size
+of a window. So its scores are the mean of the windows' and of the whole picture's.
 
 With `evaluate.synonyms` "maximum" every synonym has a score of its own, and a class's is the maximum of its synonyms':
 the class of the best vector is the best class, so that strips, chunks and tiles need not know of synonyms.
@@ -93,13 +97,26 @@ def all_tiles(
 ) -> Iterator[tuple[int, slice, Tiles]]:
     """Yield, by strip and chunk of classes, each picture's index, the chunk, and the picture's tiles."""
     limits = limits or Limits()
-    sides = [picture_sides(view, size, evaluate, vocabulary.segmentor) for view in views]
-    tiling = limits.tiling or default_tiling(vocabulary, sides)
     pixels = sum(view.num_pictures * view.size[0] * view.size[1] for view in views)
+    views, sides = _seen(views, size, evaluate, vocabulary.segmentor)
+    tiling = limits.tiling or default_tiling(vocabulary, sides)
     # In mode "whole" a view has a single window, which every strip would compute again.
     count = 1 if evaluate.mode == "whole" else ceil(pixels / limits.strip_pixels)
     for rows, columns in strips(size, count):
         yield from Strip(vocabulary, evaluate, limits, tiling, rows, columns).tiles(views, sides)
+
+
+def _seen(
+    views: Sequence[ViewBatch], size: tuple[int, int], evaluate: EvalConfig, segmentor: Segmentor
+) -> tuple[list[ViewBatch], list[tuple[Side, Side]]]:
+    """Return what the model sees of the views, and the geometry of each along height and width."""
+    seen = [(view, picture_sides(view, size, evaluate, segmentor)) for view in views]
+    if evaluate.mode == "slide_and_whole":
+        square = (evaluate.crop_size, evaluate.crop_size)
+        for view in views:
+            height, width = _geometry(view, size, view.size, square, ((0,), (0,)), segmentor)
+            seen.append((view.whole_in(square), (height, width)))
+    return [view for view, _ in seen], [sides for _, sides in seen]
 
 
 def default_tiling(vocabulary: Vocabulary, sides: Sequence[tuple[Side, Side]]) -> Tiling:
@@ -160,9 +177,25 @@ def picture_sides(
     view: ViewBatch, size: tuple[int, int], evaluate: EvalConfig, segmentor: Segmentor
 ) -> tuple[Side, Side]:
     """Return the windows' geometry along the height and the width of a view."""
-    patch, window = segmentor.config.clip.patch_size, _window(view.size, evaluate)
-    grid = window[0] // patch, window[1] // patch
-    mask = segmentor.mask_size(torch.empty(1, 1, *grid, device="meta"), window)
+    window = _window(view.size, evaluate)
+    origins = [
+        (0,) if evaluate.mode == "whole" else window_origins(side, evaluate.crop_size, evaluate.stride)
+        for side in view.size
+    ]
+    return _geometry(view, size, window, window, origins, segmentor)
+
+
+def _geometry(
+    view: ViewBatch,
+    size: tuple[int, int],
+    window: tuple[int, int],
+    seen: tuple[int, int],
+    origins: Sequence[tuple[int, ...]],
+    segmentor: Segmentor,
+) -> tuple[Side, Side]:
+    """Return the geometry of windows that the model sees at the size `seen`."""
+    grid = segmentor.grid_of(seen)
+    mask = segmentor.mask_size(torch.empty(1, 1, *grid, device="meta"), seen)
     height, width = (
         Side(
             target=size[i],
@@ -170,9 +203,7 @@ def picture_sides(
             window=window[i],
             mask=mask[i],
             grid=grid[i],
-            origins=(0,)
-            if evaluate.mode == "whole"
-            else window_origins(view.size[i], evaluate.crop_size, evaluate.stride),
+            origins=origins[i],
             mirrored=view.mirrored and i == 1,
         )
         for i in (0, 1)

@@ -26,7 +26,7 @@ class Side:
         view: length at which the model sees the picture, in pixels.
         window: length of each window, in pixels of the view.
         mask: length of a window's mask, on which logits become probabilities.
-        grid: length of a window in patches.
+        grid: length of a window in cells of the logits, which are patches with most decoders.
         origins: first pixel of each window on the view.
         mirrored: whether the view is mirrored along this side.
     """

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -33,6 +34,14 @@ class ViewBatch:
     crop: Callable[[slice, slice], Float[Tensor, "num_pictures 3 height width"]]
     mirrored: bool = False
 
+    def whole_in(self, size: tuple[int, int]) -> "ViewBatch":
+        """Return the view of the whole pictures, which the model sees at `size`: its only crop is the whole."""
+
+        def crop(rows: slice, columns: slice) -> Tensor:
+            return F.interpolate(self.crop(rows, columns), size=size, mode="bilinear", align_corners=False)
+
+        return replace(self, crop=crop)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -42,7 +51,8 @@ class Limits:
         strip_pixels: pixels of a strip as the model sees them, over all views and pictures.
         view_pixels: pixels of a whole view, which is stored with 8 bits a channel.
         tokens: patches of one window.
-        logits: numbers on the patch grids of all windows of a strip; for more, classes are processed in chunks.
+        logits: numbers on the grids of all windows of a strip; for more, classes are processed in chunks, unless the model's
+            classes are coupled.
         tiling: sizes of the parts in which scores are computed; None: the device's default.
     """
 
@@ -135,6 +145,8 @@ class Strip:
             for indices, (height, width) in zip(windows, sides, strict=True)
         )
         classes = list(chunks(0, len(self.vocabulary), self.limits.logits // (views[0].num_pictures * cells)))
+        if self.vocabulary.segmentor.coupled_classes:
+            classes = [slice(0, len(self.vocabulary))]
         batches = [
             list(self._window_batches(*view, classes)) for view in zip(views, sides, windows, strict=True)
         ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt8
 
-from cascade_core.batches.transforms import resize_image, short_side_size
+from cascade_core.batches.transforms import resize_image, seen_size, short_side_size
 from cascade_core.errors import UserError
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -23,14 +23,19 @@ class View:
     mirrored: bool = False
 
     def size(
-        self, picture_size: tuple[int, int], *, short_side: int | None, patch_size: int
+        self,
+        picture_size: tuple[int, int],
+        *,
+        short_side: int | None,
+        patch_size: int,
+        keep_ratio: bool = True,
     ) -> tuple[int, int]:
         """Return the height and width at which the model sees a picture of `picture_size`.
 
         This is evaluation's size (short side `short_side`; None: the picture's own size) times the scale. If a side
         is then shorter than a patch, the picture is enlarged until that side has one patch.
         """
-        height, width = picture_size if short_side is None else short_side_size(picture_size, short_side)
+        height, width = seen_size(picture_size, short_side, keep_ratio=keep_ratio)
         height, width = (max(1, round(side * self.scale)) for side in (height, width))
         if min(height, width) < patch_size:
             return short_side_size((height, width), patch_size)

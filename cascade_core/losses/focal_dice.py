@@ -1,6 +1,8 @@
-"""The training losses over independent classes: focal and dice (ZegCLIP section 3.4), focal and SSIM; and cross-entropy."""
+"""The training losses of each class by itself: focal and dice (ZegCLIP section 3.4), focal and SSIM, binary cross-entropy;
+and the softmax cross-entropy.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,6 +61,8 @@ def segmentation_loss(
     teachers = by_teacher or [False] * len(labels)
     # Where a teacher is not sure, its pictures say nothing: the published role of ignored pixels is not for them.
     negative = [config.ignored_as_negative and not teacher for teacher in teachers]
+    if config.kind == "binary_cross_entropy":
+        return LossParts({config.kind: _binary_cross_entropy(grid_logits, labels, negative, mask_size)})
     parts = _focal_dice(_groups(grid_logits, labels, config, negative, mask_size), config)
     if config.kind == "focal_dice":
         return parts
@@ -74,13 +78,40 @@ def _groups(
     mask_size: tuple[int, int],
 ) -> list[_PictureTerms]:
     """Return the terms of the pictures whose ignored pixels are negatives, and of the others."""
-    if len(set(negative)) == 1:
-        return [_picture_terms(grid_logits, labels, config, negative[0], mask_size)]
-    groups = {role: [place for place, own in enumerate(negative) if own is role] for role in (True, False)}
     return [
-        _picture_terms(grid_logits[places], labels[places], config, role, mask_size)
-        for role, places in groups.items()
+        _picture_terms(own_logits, own_labels, config, role, mask_size)
+        for own_logits, own_labels, role in _by_role(grid_logits, labels, negative)
     ]
+
+
+def _by_role(
+    grid_logits: GridLogits, labels: Labels, negative: Sequence[bool]
+) -> Iterator[tuple[GridLogits, Labels, bool]]:
+    """Yield logits and labels of the pictures whose ignored pixels are negatives (True), and of the others."""
+    if len(set(negative)) == 1:
+        yield grid_logits, labels, negative[0]
+        return
+    for role in (True, False):
+        places = [place for place, own in enumerate(negative) if own is role]
+        yield grid_logits[places], labels[places], role
+
+
+def _binary_cross_entropy(
+    grid_logits: GridLogits, labels: Labels, negative: Sequence[bool], mask_size: tuple[int, int]
+) -> Float[Tensor, ""]:
+    """Return the binary cross-entropy of every class, averaged over pictures, classes and pixels (CAT-Seg).
+
+    Published quirk: ignored pixels count, and are negatives of every class; pictures for which `negative` is false leave them
+    out, and the number of pixels is then averaged over processes.
+    """
+    total = grid_logits.new_zeros((), dtype=torch.float32)
+    num_pixels = torch.zeros((), dtype=torch.float32, device=labels.device)
+    for logits, own_labels, role in _by_role(grid_logits, labels, negative):
+        # The focal loss without its focus, and with the same weight for both kinds of pixels.
+        halved = pixel_sums(logits, own_labels, FocalConstants(0.5, 0.0, role), mask_size=mask_size)
+        total = total + 2 * halved.focal.sum()
+        num_pixels = num_pixels + (own_labels.numel() if role else (own_labels != IGNORE).sum())
+    return total / (mean_over_processes(num_pixels).clamp(min=1) * grid_logits.shape[1])
 
 
 def _cross_entropy(

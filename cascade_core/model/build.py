@@ -11,6 +11,7 @@ from cascade_core.clip.vision import DeepPrompts, VisionTransformer, resize_posi
 from cascade_core.configs.config import ModelConfig
 from cascade_core.model.aggregation import AGGREGATORS, level_weights
 from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections
+from cascade_core.model.cost_aggregation import CostDecoder
 from cascade_core.model.decoder import CosineDecoder, Decoder, LinearDecoder, MaskDecoder
 from cascade_core.model.optimal_transport import TransportDecoder
 from cascade_core.model.queries import ClassQuery
@@ -39,7 +40,7 @@ def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int
         trunk = Trunk(
             tower,
             _prompts(config),
-            tapped_blocks=tuple(block for group in config.groups for block in group),
+            tapped_blocks=_tapped_blocks(config),
             double_class_embedding=config.double_class_embedding,
             position_resize=config.position_resize,
             last_block=config.last_block,
@@ -55,6 +56,13 @@ def _tower_at(config: ModelConfig, visual: VisionTransformer) -> VisionTransform
     resized = resize_position_grid(positions, side, side, kind=config.position_resize)
     tower.positional_embedding = nn.Parameter(resized.clone())
     return tower
+
+
+def _tapped_blocks(config: ModelConfig) -> tuple[int, ...]:
+    """Return the blocks whose patches the decoder reads."""
+    if config.decoder == "cost_aggregation":
+        return config.cost.guide_blocks
+    return tuple(block for group in config.groups for block in group)
 
 
 def _prompts(config: ModelConfig) -> DeepPrompts | None:
@@ -146,6 +154,18 @@ def _transport(config: ModelConfig, tower: VisionTransformer) -> TransportDecode
     return _initialise(decoder, config)
 
 
+def _cost_aggregation(config: ModelConfig, tower: VisionTransformer) -> CostDecoder:
+    decoder = CostDecoder(
+        config.cost,
+        clip_width=config.clip.width,
+        embed_dim=config.clip.embed_dim,
+        layers=config.decoder_layers,
+        heads=config.decoder_heads,
+        ratio=config.feedforward_ratio,
+    )
+    return _initialise(decoder, config)
+
+
 def _initialise(part: Part, config: ModelConfig) -> Part:
     """Draw the weights of a part of the head as `head_init` says; an identity stays."""
     if config.head_init == "trunc_normal":
@@ -170,5 +190,6 @@ DECODERS: dict[str, Callable[[ModelConfig, VisionTransformer], Decoder]] = {
     "linear": lambda config, tower: LinearDecoder(config.clip.embed_dim),
     "cosine": lambda config, tower: CosineDecoder(config.temperature),
     "optimal_transport": _transport,
+    "cost_aggregation": _cost_aggregation,
 }
 """The decoders that `model.decoder` may name, each built from the configuration and the frozen image tower."""

@@ -15,7 +15,17 @@ from cascade_core.model.trunk import TrunkFeatures
 
 
 class Decoder(nn.Module, ABC):
-    """Turns a trunk's features and class vectors into mask logits; `build.py` chooses one for each method."""
+    """Turns a trunk's features and class vectors into mask logits; `build.py` chooses one for each method.
+
+    A decoder declares where it differs from the others, and its callers go by that.
+
+    Attributes:
+        coupled_classes: a class's logits depend on which other classes there are, so all come in one call.
+        cells_per_patch: its maps have so many cells along the side of a patch.
+    """
+
+    coupled_classes: bool = False
+    cells_per_patch: int = 1
 
     @abstractmethod
     def prepare(self, class_vectors: ClassVectors) -> PreparedClasses:
@@ -24,18 +34,18 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def forward(
         self, features: TrunkFeatures, classes: ClassVectors | PreparedClasses
-    ) -> Float[Tensor, "batch classes patches"]:
-        """Return the logits of every class on the patch grid, patches in row-major order."""
+    ) -> Float[Tensor, "batch classes cells"]:
+        """Return the logits of every class on the decoder's grid, cells in row-major order: the patches, in most decoders."""
 
     def training_maps(
         self, features: TrunkFeatures, classes: ClassVectors | PreparedClasses
-    ) -> tuple[Float[Tensor, "batch classes patches"], ...]:
+    ) -> tuple[Float[Tensor, "batch classes cells"], ...]:
         """Return the logits whose losses training adds. Most decoders have one map."""
         return (self(features, classes),)
 
     def merged(
-        self, maps: tuple[Float[Tensor, "batch classes *patches"], ...]
-    ) -> Float[Tensor, "batch classes *patches"]:
+        self, maps: tuple[Float[Tensor, "batch classes *cells"], ...]
+    ) -> Float[Tensor, "batch classes *cells"]:
         """Return the logits of inference from those of `training_maps`: pseudo-labels come from them."""
         (only,) = maps
         return only

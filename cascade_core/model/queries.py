@@ -20,11 +20,11 @@ class PreparedClasses:
 
     Attributes:
         vectors: the class vectors that the decoder reads.
-        terms: the text half of the queries, for each stage of the decoder.
+        terms: what the decoder computes from them, such as the text half of the queries of each stage.
     """
 
     vectors: ClassVectors
-    terms: tuple[ClassVectors, ...]
+    terms: tuple[Float[Tensor, "classes *templates _width"], ...]
 
     def __len__(self) -> int:
         return len(self.vectors)

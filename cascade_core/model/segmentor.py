@@ -28,8 +28,23 @@ class Segmentor(nn.Module):
         self.trunk = trunk
         self.decoder = decoder
 
+    @property
+    def coupled_classes(self) -> bool:
+        """Whether a class's logits depend on the other classes, so that all must come in one call."""
+        return self.decoder.coupled_classes
+
+    @property
+    def cells_per_patch(self) -> int:
+        """Number of cells of the grid of logits along the side of a patch."""
+        return self.decoder.cells_per_patch
+
+    def grid_of(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return height and width of the grid of logits for pictures of `image_size`."""
+        patch, cells = self.config.clip.patch_size, self.cells_per_patch
+        return image_size[0] // patch * cells, image_size[1] // patch * cells
+
     def grid_logits(self, images: Images, classes: Classes) -> GridLogits:
-        """Return mask logits on the patch grid.
+        """Return mask logits on the decoder's grid.
 
         Raises:
             UserError: as `check`.
@@ -38,7 +53,7 @@ class Segmentor(nn.Module):
         return self.decode(self.trunk(images), classes)
 
     def training_maps(self, images: Images, classes: Classes) -> tuple[GridLogits, ...]:
-        """Return the mask logits on the patch grid whose losses training adds; the decoder merges them for inference.
+        """Return the mask logits on the decoder's grid whose losses training adds; the decoder merges them for inference.
 
         Raises:
             UserError: as `check`.
@@ -59,16 +74,17 @@ class Segmentor(nn.Module):
         return self.decoder.prepare(class_vectors)
 
     def decode(self, features: TrunkFeatures, classes: Classes) -> GridLogits:
-        """Return mask logits on the patch grid, from the trunk's features; classes may come in parts."""
+        """Return mask logits on the decoder's grid, from the trunk's features; unless coupled, classes may come in parts."""
         return self._on_grid(self.decoder(features, classes), features)
 
     def _on_grid(
-        self, patch_logits: Float[Tensor, "batch classes patches"], features: TrunkFeatures
+        self, cell_logits: Float[Tensor, "batch classes cells"], features: TrunkFeatures
     ) -> GridLogits:
-        if patch_logits.dtype == torch.bfloat16:
+        if cell_logits.dtype == torch.bfloat16:
             # Under mixed precision, masks, losses and scores stay in float32.
-            patch_logits = patch_logits.float()
-        return patch_logits.unflatten(-1, features.grid)
+            cell_logits = cell_logits.float()
+        height, width = (side * self.cells_per_patch for side in features.grid)
+        return cell_logits.unflatten(-1, (height, width))
 
     def check(self, classes: Classes) -> None:
         """Check the shape of text vectors.
@@ -91,7 +107,7 @@ class Segmentor(nn.Module):
         return self.to_mask_size(self.grid_logits(images, classes), (height, width))
 
     def to_mask_size(self, grid_logits: GridLogits, image_size: tuple[int, int]) -> Masks:
-        """Upsample patch-grid logits bilinearly to `mask_size`."""
+        """Upsample logits of the decoder's grid bilinearly to `mask_size`."""
         size = self.mask_size(grid_logits, image_size)
         return F.interpolate(grid_logits, size=size, mode="bilinear", align_corners=False)
 

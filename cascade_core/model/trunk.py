@@ -1,8 +1,7 @@
 """The trunk: a frozen CLIP, with or without deep prompts, computes the features that a decoder reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,14 +21,18 @@ class TrunkFeatures:
         patches: the last block's patch embeddings in CLIP's common space, unit length.
         mid_tokens: the patch tokens of each tapped block (after the prompts' norm, if there are prompts).
         grid: height and width in patches.
+        lengths: the lengths of the patch embeddings before they got unit length; None where nothing computed them.
     """
 
     global_embedding: Float[Tensor, "batch embed"]
     patches: Float[Tensor, "batch patches embed"]
     mid_tokens: tuple[Float[Tensor, "batch patches width"], ...]
     grid: tuple[int, int]
+    lengths: Float[Tensor, "batch patches"] | None = field(default=None, kw_only=True)
 
 
+SHORTEST = 1e-12
+"""Lengths below are raised to it, as torch's `normalize` does."""
 SPECTRAL_BLOCKS = 2
 """The spectral prompt changes the inputs of so many first blocks (published)."""
 
@@ -78,9 +81,12 @@ class Trunk(nn.Module):
             if index in self.tapped_blocks:
                 mid_tokens.append(self._normalise(tokens[:, 1:]))
         # Published: the prompts' norm, then CLIP's ln_post.
-        final = F.normalize(visual.ln_post(self._normalise(tokens)) @ visual.proj, dim=-1)
+        embeddings = visual.ln_post(self._normalise(tokens)) @ visual.proj
+        lengths = embeddings.norm(dim=-1, keepdim=True).clamp_min(SHORTEST)
+        final = embeddings / lengths
         # Contiguous: otherwise every decoder layer would copy it for its products.
-        return TrunkFeatures(final[:, 0], final[:, 1:].contiguous(), tuple(mid_tokens), grid)
+        patches = final[:, 1:].contiguous()
+        return TrunkFeatures(final[:, 0], patches, tuple(mid_tokens), grid, lengths=lengths[:, 1:, 0])
 
     def _prompts(
         self, block: int, tokens: Float[Tensor, "batch tokens width"]

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cascade_core.batches.samples import Batch
+from cascade_core.batches.transforms import seen_size
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.settings import TrainedSetting
@@ -119,9 +120,8 @@ def labelling(config: RunConfig, device: torch.device, *, size: tuple[int, int])
         seen=config.data.split.seen,
         seen_penalty=config.evaluate.seen_penalty,
     )
-    height, width = size
-    factor = 1 if config.evaluate.short_side is None else config.evaluate.short_side / min(size)
-    images = torch.randn(1, 3, round(height * factor), round(width * factor)).to(device)
+    seen = seen_size(size, config.evaluate.short_side, keep_ratio=config.evaluate.keep_ratio)
+    images = torch.randn(1, 3, *seen).to(device)
 
     def once() -> None:
         label_maps(vocabulary, images, evaluate=config.evaluate, size=size)

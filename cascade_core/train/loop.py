@@ -18,7 +18,7 @@ from cascade_core.losses.focal_dice import LossParts, added, segmentation_loss
 from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import mean_over_processes, num_processes, seed_step
-from cascade_core.train.optim import set_learning_rates
+from cascade_core.train.optim import clip_gradients, set_learning_rates
 from cascade_core.train.supervision import Supervision
 from cascade_core.train.training_maps import TrainingMaps, data_parallel, training_maps_of
 
@@ -93,6 +93,7 @@ def train(
                 "optim.decoder_lr), check the text vectors and pictures for non-finite values, or start from the "
                 "checkpoint before: this step updated nothing"
             )
+        clip_gradients(optimizer, config.optim)
         optimizer.step()
         yield StepReport(
             iteration=iteration + 1,

@@ -1,4 +1,6 @@
-"""AdamW in two groups and the published learning-rate schedule."""
+"""AdamW in two groups and the published learning-rate schedules."""
+
+import math
 
 from torch import nn
 from torch.optim import AdamW
@@ -9,12 +11,16 @@ from cascade_core.model.segmentor import Segmentor
 
 
 def learning_rate(base: float, iteration: int, total_iterations: int, config: OptimConfig) -> float:
-    """Return the learning rate of `iteration` (from 0): polynomial decay times a linear warm-up.
+    """Return the learning rate of `iteration` (from 0): polynomial decay, or half a cosine, times a linear warm-up.
 
     The warm-up multiplies the current polynomial value; iteration `warmup_iterations` is the first unscaled one.
     `min_lr` is absolute: it does not depend on `base`.
     """
-    decayed = (base - config.min_lr) * (1 - iteration / total_iterations) ** config.power + config.min_lr
+    done = iteration / total_iterations
+    share = (
+        (1 - done) ** config.power if config.schedule == "polynomial" else (1 + math.cos(math.pi * done)) / 2
+    )
+    decayed = (base - config.min_lr) * share + config.min_lr
     if iteration >= config.warmup_iterations:
         return decayed
     return decayed * (1 - (1 - iteration / config.warmup_iterations) * (1 - config.warmup_ratio))
@@ -45,6 +51,14 @@ def set_learning_rates(optimizer: AdamW, iteration: int, total_iterations: int, 
     """Set every group's learning rate for `iteration`, in place."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(group["base_lr"], iteration, total_iterations, config)
+
+
+def clip_gradients(optimizer: AdamW, config: OptimConfig) -> None:
+    """Scale all gradients down in place, if a norm is configured and their common norm is larger."""
+    if config.clip_norm is not None:
+        nn.utils.clip_grad_norm_(
+            [parameter for group in optimizer.param_groups for parameter in group["params"]], config.clip_norm
+        )
 
 
 def _trainable(segmentor: Segmentor, prefix: str, dead: set[str]) -> list[nn.Parameter]:

@@ -38,9 +38,14 @@ def calibration_inputs(
 
 def _window(picture: Picture, evaluate: EvalConfig, patch: int) -> np.ndarray:
     view = View()
-    size = view.size(picture.shape[:2], short_side=evaluate.short_side, patch_size=2 * patch)
+    size = view.size(
+        picture.shape[:2],
+        short_side=evaluate.short_side,
+        patch_size=2 * patch,
+        keep_ratio=evaluate.keep_ratio,
+    )
     levels = view.of(picture, size)
-    if evaluate.mode == "slide":
+    if evaluate.mode != "whole":
         sides = [min(side, evaluate.crop_size) for side in size]
         top, left = ((side - own) // 2 for side, own in zip(size, sides, strict=True))
         levels = levels[top : top + sides[0], left : left + sides[1]]

@@ -122,7 +122,7 @@ def predict(
         ),
     ] = None,
     mode: Annotated[
-        str | None, typer.Option(help="whole or slide (windows); the recipe's if left out.")
+        str | None, typer.Option(help="whole, slide (windows) or slide_and_whole; the recipe's if left out.")
     ] = None,
     background: Background = None,
     seen_penalty: Annotated[

@@ -32,7 +32,7 @@ from pipelines.workstation.mini_intervals import (
 )
 from pipelines.workstation.mini_page import CLAIMS, FEW, PUBLISHED, MiniRow, head, page
 
-OTHERS = ("spt_seg", "spt_seg_cascade", "frozen_cascade", "otseg")
+OTHERS = ("spt_seg", "spt_seg_cascade", "frozen_cascade", "otseg", "cat_seg_frozen")
 """Methods of other papers, and Cascade on them, which have tables of their own."""
 METHODS = tuple(
     method

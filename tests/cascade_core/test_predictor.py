@@ -249,7 +249,8 @@ def test_settings_of_the_inference_are_checked(predictor: Predictor) -> None:
     assert eval_settings(predictor.evaluate, mode="slide", short_side=None).mode == "slide"
     assert eval_settings(predictor.evaluate, precision="bf16").precision == "bf16"
     with pytest.raises(
-        ValueError, match="^inference setting: mode: Input should be 'whole' or 'slide' .got 'windows'.$"
+        ValueError,
+        match="^inference setting: mode: Input should be 'whole', 'slide' or 'slide_and_whole' .got 'windows'.$",
     ):
         eval_settings(predictor.evaluate, mode="windows")
 

@@ -190,6 +190,12 @@ def test_evaluation_resizes_pictures_and_keeps_label_sizes() -> None:
     assert not padding.any()
 
 
+def test_evaluation_without_a_ratio_sees_squares() -> None:
+    image, label = picture(30, 45)
+    planes, labels, _ = EvalTransform(PLAIN, short_side=64, keep_ratio=False)(image, label, rng())
+    assert planes.shape == (3, 64, 64) and labels.shape == (30, 45)
+
+
 def test_evaluation_without_a_short_side_keeps_the_pictures_size() -> None:
     image, label = picture(30, 45)
     planes, _, _ = EvalTransform(PLAIN, short_side=None)(image, label, rng())

@@ -27,7 +27,9 @@ from cascade_core.inference.views import View, views
 from cascade_core.inference.vocabulary import Vocabulary, probabilities
 from cascade_core.labels.background import Background
 from cascade_core.model.build import build_segmentor
-from tests.pixel_segmentor import pixels
+from cascade_core.model.segmentor import Classes
+from cascade_core.model.trunk import TrunkFeatures
+from tests.pixel_segmentor import PixelSegmentor, pixels
 from tests.score_maps import score_maps
 from tests.tiny import tiny_config
 
@@ -111,6 +113,42 @@ def defined(model: Vocabulary, images: Tensor, evaluate: EvalConfig, size: tuple
 
 def _resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("limits", [None, TIGHT], ids=["roomy", "tight"])
+def test_windows_and_the_whole_picture_have_equal_shares(limits: Limits | None) -> None:
+    model, images, size = vocabulary(sharp=3.0), noise(2, 40, 56), (50, 61)
+    both = SLIDE.model_copy(update={"mode": "slide_and_whole"})
+    by_windows = defined(model, images, SLIDE, (40, 56)) + model.penalties[:, None, None]
+    whole = model.segmentor(_resized(images, (32, 32)), model.class_vectors).sigmoid()
+    means = (by_windows + _resized(whole, (40, 56))) / 2
+    expected = _resized(means, size) - model.penalties[:, None, None]
+    maps = score_maps(model, images, evaluate=both, size=size, limits=limits)
+    torch.testing.assert_close(maps, expected, atol=2e-5, rtol=0)
+
+
+class Coupled(PixelSegmentor):
+    """Notes how many classes come at a time."""
+
+    coupled_classes = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[int] = []
+
+    def decode(self, features: TrunkFeatures, classes: Classes) -> Tensor:
+        self.calls.append(len(classes))
+        return super().decode(features, classes)
+
+
+def test_coupled_classes_come_all_at_once() -> None:
+    coupled, images = Coupled(), 8 * noise(1, 40, 56)
+    labels = [
+        label_maps(pixels(segmentor=segmentor), images, evaluate=SLIDE, size=(60, 70), limits=TIGHT)
+        for segmentor in (coupled, None)
+    ]
+    assert set(coupled.calls) == {3} and torch.equal(*labels)
 
 
 @settings(max_examples=20, deadline=None)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -191,3 +192,41 @@ def test_unsure_pixels_of_a_teacher_are_no_negatives() -> None:
             expected[name] += alone.terms[name].item() * int(present[place]) / int(sum(present))
     for name, value in expected.items():
         assert mixed.terms[name].item() == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize("by_teacher", [(), (False, True)])
+@pytest.mark.parametrize("negative", [True, False])
+def test_binary_cross_entropy_is_the_mean_over_all_pixels(
+    negative: bool, by_teacher: tuple[bool, ...]
+) -> None:
+    logits, labels = _random(3)
+    logits.requires_grad_()
+    config = LossConfig(kind="binary_cross_entropy", ignored_as_negative=negative)
+    parts = segmentation_loss(logits, labels, config, mask_size=(8, 10), by_teacher=by_teacher)
+    # To the masks' size, and from there to the labels'.
+    resized = F.interpolate(logits, size=(8, 10), mode="bilinear", align_corners=False)
+    resized = F.interpolate(resized, size=(4, 5), mode="bilinear", align_corners=False)
+    targets = torch.stack([(labels == c).double() for c in range(3)], dim=1)
+    counted = torch.stack(
+        [(own != IGNORE) | (negative and not taught) for own, taught in _pairs(labels, by_teacher)]
+    )
+    each = F.binary_cross_entropy_with_logits(resized, targets, reduction="none")
+    expected = (each * counted[:, None]).sum() / (counted.sum() * 3)
+    torch.testing.assert_close(parts.terms["binary_cross_entropy"], expected)
+    ours, theirs = (
+        torch.autograd.grad(value, logits, retain_graph=True)[0] for value in (parts.total, expected)
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+def _pairs(labels: Tensor, by_teacher: tuple[bool, ...]) -> list[tuple[Tensor, bool]]:
+    return list(zip(labels, by_teacher or (False,) * len(labels), strict=True))
+
+
+def test_binary_cross_entropy_of_a_dropped_class_is_finite() -> None:
+    logits = torch.full((1, 2, 2, 2), -100.0, requires_grad=True)
+    loss = _loss(
+        logits, torch.zeros(1, 2, 2, dtype=torch.long), LossConfig(kind="binary_cross_entropy")
+    ).total
+    loss.backward()
+    assert loss.item() == pytest.approx(50) and logits.grad is not None and logits.grad.isfinite().all()

@@ -1,5 +1,7 @@
 """Learning rates and optimiser groups."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +14,7 @@ from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.train.optim import (
     build_optimizer,
+    clip_gradients,
     learning_rate,
     set_learning_rates,
 )
@@ -137,3 +140,27 @@ def test_weights_without_gradient_match_the_recorded_ones() -> None:
         trainable = {name: p for name, p in segmentor.named_parameters() if p.requires_grad}
         without = {name for name, parameter in trainable.items() if parameter.grad is None}
         assert names_without_gradient(segmentor) == without
+
+
+@given(base=bases, total=totals)
+def test_half_a_cosine_falls_from_the_base_to_the_minimum(base: float, total: int) -> None:
+    config = _config(schedule="cosine", min_lr=0.0, warmup_iterations=0)
+    rates = [learning_rate(base, place, total, config) for place in (0, total // 3, total)]
+    middle = base * (1 + math.cos(math.pi * (total // 3) / total)) / 2
+    assert rates == pytest.approx([base, middle, 0.0], abs=1e-12)
+
+
+@pytest.mark.parametrize("norm", [None, 0.5, 100.0])
+def test_gradients_are_scaled_down_to_a_common_norm(norm: float | None) -> None:
+    segmentor = _segmentor()
+    config = _config(clip_norm=norm)
+    optimizer = build_optimizer(segmentor, config)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for weight in weights:
+        weight.grad = torch.full_like(weight, 1e-1)
+    before = torch.cat([weight.grad.flatten() for weight in weights]).norm()
+    assert 0.5 < before < 100
+    clip_gradients(optimizer, config)
+    after = torch.cat([weight.grad.flatten() for weight in weights])
+    torch.testing.assert_close(after.norm(), torch.tensor(0.5) if norm == 0.5 else before)
+    assert len(after.unique()) == 1

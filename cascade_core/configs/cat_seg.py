@@ -1,0 +1,97 @@
+"""Recipes of CAT-Seg with the settings of its ViT-B/16 configuration (Cho et al. 2024), at full size and on the mini benchmark.
+
+The authors train on all classes of COCO-Stuff and score other data sets. On splits with unseen classes they tested nothing, and
+a seen penalty has no meaning there: a class's logit depends on which other classes there are.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cascade_core.configs.config import (
+    ClipConfig,
+    DataConfig,
+    EvalConfig,
+    LastBlock,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    SelfTrainConfig,
+    TrainConfig,
+)
+from cascade_core.configs.templates import CAT_SEG_TEMPLATE
+from cascade_core.configs.training_free import CLIP_MEAN, CLIP_STD
+
+WINDOW, STRIDE, SQUARE = 384, 256, 640
+"""Side and stride of the windows, and side of the square to which pictures are resized."""
+LAST_BLOCK = LastBlock(attention="value", residual_of="class_token")
+_OPTIM = OptimConfig(
+    decoder_lr=2e-4, weight_decay=1e-4, schedule="cosine", min_lr=0.0, warmup_iterations=0, clip_norm=0.01
+)
+
+
+def cat_seg_frozen(clip: ClipConfig, data: str, protocol: str) -> RunConfig:
+    """Return the head on a frozen CLIP, with text vectors that do not train."""
+    return RunConfig(
+        recipe=f"cat_seg_frozen_{data}",
+        method="cat_seg_frozen",
+        model=ModelConfig(
+            clip=clip,
+            image_size=WINDOW,
+            trunk="frozen",
+            num_prompts=0,
+            double_class_embedding=False,
+            position_resize="bicubic_exact",
+            last_block=LAST_BLOCK,
+            decoder="cost_aggregation",
+            decoder_layers=2,
+            decoder_heads=4,
+            mask_size="input",
+            dropout=0.0,
+        ),
+        loss=LossConfig(kind="binary_cross_entropy"),
+        optim=_OPTIM,
+        data=DataConfig(
+            protocol=protocol,
+            mean=CLIP_MEAN,
+            std=CLIP_STD,
+            crop_size=WINDOW,
+            # The short side becomes that of a crop.
+            resize_range=(1.0, 1.0),
+            max_class_share=None,
+            templates=CAT_SEG_TEMPLATE,
+        ),
+        train=TrainConfig(iterations=80_000, batch_size=4, workers=4),
+        self_train=SelfTrainConfig(batch_size=4),
+        evaluate=EvalConfig(
+            mode="slide_and_whole",
+            short_side=SQUARE,
+            keep_ratio=False,
+            crop_size=WINDOW,
+            stride=STRIDE,
+            seen_penalty=0.0,
+        ),
+    )
+
+
+def mini_changes() -> Mapping[str, Any]:
+    """Return what the mini benchmark's recipe changes in `mini_zegclip`, by dotted keys.
+
+    The learning rate is ours; pictures are seen whole and resized at random, as in the other mini recipes.
+    """
+    return {
+        "model.trunk": "frozen",
+        "model.num_prompts": 0,
+        "model.double_class_embedding": False,
+        "model.position_resize": "bicubic_exact",
+        "model.last_block": LAST_BLOCK.model_dump(),
+        "model.decoder": "cost_aggregation",
+        "model.cost": {"width": 32, "window": 4, "class_tokens": 32, "guide_blocks": (2, 4)},
+        "model.decoder_layers": 1,
+        "model.head_init": "torch_default",
+        "model.mask_size": "input",
+        "loss.kind": "binary_cross_entropy",
+        **{f"optim.{field}": getattr(_OPTIM, field) for field in _OPTIM.model_fields_set},
+        "optim.decoder_lr": 2e-3,
+        "evaluate.seen_penalty": 0.0,
+    }
