@@ -1,0 +1,16 @@
+"""The table of all methods beside ZegCLIP."""
+
+from benchmarks.methods import BASE, MethodTimes, recipes
+from cascade_core.configs.recipes import recipe
+
+
+def test_every_method_of_coco_stuff_is_measured_after_zegclip() -> None:
+    names = recipes()
+    assert names[0] == BASE and len(set(names)) == len(names)
+    assert {"cascade_cocostuff", "spt_seg_cocostuff", "otseg_cocostuff"} < set(names)
+    assert {recipe(name).data.protocol for name in names} == {recipe(BASE).data.protocol}
+
+
+def test_a_row_divides_by_the_time_of_zegclip_in_the_same_run() -> None:
+    base, other = MethodTimes(BASE, 1000, 2.0, 8.0), MethodTimes("otseg_cocostuff", 12345, 3.0, 6.0)
+    assert other.line(base) == "| `otseg_cocostuff` | 12,345 | 1.50 (3.00 s) | 0.75 (6.00 s) |"
