@@ -7,7 +7,7 @@ same global batch.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -147,6 +147,13 @@ def any_process(flag: bool) -> bool:
     highest = torch.tensor(float(flag), device=device)
     dist.all_reduce(highest, op=dist.ReduceOp.MAX)
     return bool(highest.item())
+
+
+def broadcast_from_first(tensors: Iterable[Tensor]) -> None:
+    """Give tensors of all processes the values of the first one's."""
+    if is_distributed():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
 
 def broadcast_start(optimizer: AdamW, start: int) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,23 +44,37 @@ class Sample:
     padding: Bool[Tensor, "height width"]
     by_teacher: bool = False
     """Whether a teacher made the labels; it labels pixels of every class."""
+    unlabelled: bool = False
+    """Whether the picture has no labels; then all are `IGNORE`."""
 
 
 class Batch(NamedTuple):
-    """Several samples of one size; `by_teacher` says of each whether a teacher labelled it (empty: of none)."""
+    """Several samples of one size.
+
+    `by_teacher` says of each whether a teacher labelled it, `unlabelled` whether it has no labels (empty: of none).
+    """
 
     names: tuple[str, ...]
     images: Float32[Tensor, "batch 3 height width"]
     labels: Int64[Tensor, "batch label_height label_width"]
     padding: Bool[Tensor, "batch height width"]
     by_teacher: tuple[bool, ...] = ()
+    unlabelled: tuple[bool, ...] = ()
+
+    @property
+    def unannotated(self) -> tuple[bool, ...]:
+        """Say of each sample whether no annotator labelled it, so that its ignored pixels say nothing."""
+        none = (False,) * len(self.names)
+        return tuple(map(or_, self.by_teacher or none, self.unlabelled or none))
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the batch to a device; copies from pinned memory are asynchronous."""
         images, labels, padding = (
             part.to(device, non_blocking=True) for part in (self.images, self.labels, self.padding)
         )
-        return Batch(tuple(self.names), images, labels, padding, tuple(self.by_teacher))
+        return Batch(
+            tuple(self.names), images, labels, padding, tuple(self.by_teacher), tuple(self.unlabelled)
+        )
 
 
 class PackedBatch(NamedTuple):
@@ -72,6 +87,7 @@ class PackedBatch(NamedTuple):
     mean: Channels
     std: Channels
     by_teacher: tuple[bool, ...] = ()
+    unlabelled: tuple[bool, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """Copy the batch to a device and normalise it there; padding becomes 0 (the mean)."""
@@ -82,7 +98,9 @@ class PackedBatch(NamedTuple):
         # A sample whose bottom-right pixel is not padding has none. Checked on the CPU to avoid a device sync.
         for index in self.padding[:, -1, -1].nonzero().flatten().tolist():
             images[index].masked_fill_(padding[index], 0)
-        return Batch(tuple(self.names), images, labels.long(), padding, tuple(self.by_teacher))
+        return Batch(
+            tuple(self.names), images, labels.long(), padding, tuple(self.by_teacher), tuple(self.unlabelled)
+        )
 
 
 class SegmentationDataset(Dataset[Sample]):
@@ -200,6 +218,31 @@ class MixedDataset(Dataset[Sample]):
         return replace(sample, by_teacher=True)
 
 
+class WithUnlabelled(Dataset[Sample]):
+    """Training pictures, followed by the pictures of an index below `root`, whose label maps are never read."""
+
+    def __init__(
+        self, training: SegmentationDataset | MixedDataset, index: "pd.DataFrame", root: Path
+    ) -> None:
+        labelled = training.labelled if isinstance(training, MixedDataset) else training
+        self.training, self.transform, self.seed = training, labelled.transform, labelled.seed
+        self.names: list[str] = index["name"].tolist()
+        self.images = [inside(root, path) for path in index["image"]]
+
+    def __len__(self) -> int:
+        return len(self.training) + len(self.images)
+
+    def __getitem__(self, key: Draw) -> Sample:
+        position, draw = key
+        if position < len(self.training):
+            return self.training[key]
+        place = position - len(self.training)
+        image = read_image(self.images[place])
+        nothing = np.full(image.shape[:2], IGNORE, dtype=np.uint8)
+        picture, labels, padding = self.transform(image, nothing, np.random.default_rng((self.seed, draw)))
+        return Sample(self.names[place], picture, labels, padding, unlabelled=True)
+
+
 def eval_dataset(
     index: "pd.DataFrame",
     root: Path,
@@ -231,7 +274,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
 def pack(samples: Sequence[Sample], *, mean: Channels, std: Channels) -> PackedBatch:
     """Stack 8-bit training samples; the device normalises them with `mean` and `std`."""
     return PackedBatch(
-        *_stack(samples), mean=mean, std=std, by_teacher=tuple(sample.by_teacher for sample in samples)
+        *_stack(samples),
+        mean=mean,
+        std=std,
+        by_teacher=tuple(sample.by_teacher for sample in samples),
+        unlabelled=tuple(sample.unlabelled for sample in samples),
     )
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: every tensor in safetensors files, and a JSON manifest that describes the run."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from cascade_core.model.segmentor import Segmentor
 from cascade_core.runtime.files import new_folder, write_json
 from cascade_core.runtime.tensors import check_finite, check_fit, fitting, read_tensors
 
-OPTIMIZER_FILE = "optimizer.safetensors"
+OPTIMIZER_FILE, AVERAGES_FILE = "optimizer.safetensors", "averages.safetensors"
 ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
 """AdamW's tensors of a parameter; the file stores them as `exp_avg/0`, `exp_avg/1` and so on."""
 
@@ -121,3 +122,23 @@ def load_optimizer(optimizer: AdamW, folder: Path) -> None:
         optimizer.state[parameter] = {
             key: saved[f"{key}/{index}"].to(parameter.device) for key in ADAMW_STATE
         }
+
+
+def write_averages(folder: Path, averages: Mapping[str, Tensor]) -> None:
+    """Write the averaged weights of a teacher beside a checkpoint from which training resumes."""
+    save_file({name: average.contiguous() for name, average in averages.items()}, folder / AVERAGES_FILE)
+
+
+def read_averages(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read the averaged weights of a teacher.
+
+    Raises:
+        UserError: the file is missing or damaged, or its names and shapes are not the expected ones.
+    """
+    path = folder / AVERAGES_FILE
+    if not path.is_file():
+        raise UserError(f"{path} does not exist, so the teacher cannot go on; start anew with --no-resume")
+    saved = read_tensors(path)
+    check_fit(dict(expected), saved, source=f"{path} holds the averages of another set of weights")
+    check_finite(saved, source=str(path))
+    return saved

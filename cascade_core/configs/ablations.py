@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from cascade_core.configs.config import ModelConfig, RunConfig
 from cascade_core.configs.otseg import TRANSPORT
+from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.configs.training_free import without_training
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import by_name
@@ -26,11 +27,15 @@ SEPARATOR = ":"
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting of a theme: a name for recipes, a label for people, and the overrides of the base recipe."""
+    """One setting of a theme: a name for recipes, a label for people, and the overrides of the base recipe.
+
+    With a `mode` it is a self-training in that mode: the changes are made for it alone, and it starts from the base's training.
+    """
 
     name: str
     label: str
     changes: Mapping[str, Value] = field(default_factory=dict)
+    mode: SelfTrainingMode | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,13 @@ class Theme:
     @property
     def base(self) -> Cell:
         return self.cells[0]
+
+    @property
+    def without_self_training(self) -> Cell | None:
+        """The cell of the training from which the other cells self-train; None if no cell does."""
+        if all(cell.mode is None for cell in self.cells):
+            return None
+        return next(cell for cell in self.cells if cell.mode is None)
 
     def cell(self, name: str) -> Cell:
         """Return the cell of this name.
@@ -410,6 +422,69 @@ def _penalties(name: str, title: str, fusion: Literal["none", "cascade"]) -> The
     )
 
 
+def _self_training(
+    name: str, title: Literal["ZegCLIP", "Cascade-CLIP"], fusion: Literal["none", "cascade"]
+) -> Theme:
+    keep_ignored = {"loss.ignored_as_negative": False}
+    return Theme(
+        name,
+        f"Self-training, {title}",
+        fusion,
+        "Both papers continue half of an inductive training with pseudo-labels that the model gives itself; the truth says which pixels "
+        "are of some unseen class (the oracle). They take every pseudo-label, from the model in training, on the labelled pictures. Strict "
+        "self-training does without the oracle. All self-trainings of a seed start from the same checkpoint.",
+        "hiou",
+        (
+            Cell("oracle", "oracle (published)", mode="oracle"),
+            Cell("inductive", "no self-training"),
+            Cell("strict", "strict", mode="strict"),
+            *(
+                Cell(
+                    f"c{c}", f"strict, scores of at least 0.{c}", {"self_train.confidence": c / 10}, "strict"
+                )
+                for c in (5, 7, 9)
+            ),
+            Cell("ignoring", "strict, ignored pixels no negatives", keep_ignored, "strict"),
+            Cell(
+                "ignoring_c7",
+                "strict, at least 0.7, ignored pixels no negatives",
+                {**keep_ignored, "self_train.confidence": 0.7},
+                "strict",
+            ),
+            Cell("ema", "strict, averaged teacher", {"self_train.teacher": "ema"}, "strict"),
+            Cell(
+                "training_free",
+                "strict, training-free teacher",
+                {"self_train.teacher": "training_free"},
+                "strict",
+            ),
+            Cell(
+                "extra",
+                "strict, unlabelled val and test pictures too",
+                {"self_train.extra_splits": ["val", "test"]},
+                "strict",
+            ),
+        ),
+        (
+            CellClaim(
+                "oracle self-training helps unseen classes", title, "miou_unseen", "oracle", "inductive"
+            ),
+            CellClaim(
+                "strict self-training helps unseen classes", "here", "miou_unseen", "strict", "inductive"
+            ),
+            CellClaim("the oracle beats strict", "here", "hiou", "oracle", "strict"),
+            CellClaim("a threshold of 0.5 helps", "here", "hiou", "c5", "strict"),
+            CellClaim("a threshold of 0.7 helps", "here", "hiou", "c7", "strict"),
+            CellClaim("a threshold of 0.9 helps", "here", "hiou", "c9", "strict"),
+            CellClaim("leaving ignored pixels out helps", "here", "hiou", "ignoring", "strict"),
+            CellClaim("then a threshold of 0.7 helps", "here", "hiou", "ignoring_c7", "ignoring"),
+            CellClaim("an averaged teacher helps", "here", "hiou", "ema", "strict"),
+            CellClaim("the model teaches better than CLIP alone", "here", "hiou", "strict", "training_free"),
+            CellClaim("further pictures help", "here", "hiou", "extra", "strict"),
+        ),
+    )
+
+
 THEMES = {
     theme.name: theme
     for theme in (
@@ -418,6 +493,7 @@ THEMES = {
         PROMPT_NUMBER,
         LOSS_WEIGHTS,
         _penalties("penalty_zegclip", "ZegCLIP", "none"),
+        _self_training("self_training", "ZegCLIP", "none"),
         GROUPS,
         SHARING,
         AGGREGATION,
@@ -428,6 +504,7 @@ THEMES = {
         SPT_PARTS,
         OTSEG_PATHS,
         _penalties("penalty_cascade", "Cascade-CLIP", "cascade"),
+        _self_training("self_training_cascade", "Cascade-CLIP", "cascade"),
     )
 }
 """All themes by name: ZegCLIP's, then Cascade-CLIP's."""
@@ -484,4 +561,6 @@ def cell_overrides(place: str, base: RunConfig) -> dict[str, Any]:
             f"{base.model.fusion!r}: take {'a ZegCLIP' if theme.fusion == 'none' else 'a Cascade-CLIP'} recipe"
         )
     values = {key: value(base.model) if callable(value) else value for key, value in cell.changes.items()}
+    if cell.mode is not None:
+        values = {"self_train.mode": cell.mode, **values}
     return {**values, "recipe": f"{base.recipe}{SEPARATOR}{place}", "method": place}

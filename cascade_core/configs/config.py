@@ -18,7 +18,13 @@ from pydantic import (
 )
 from pydantic_core import to_jsonable_python
 
-from cascade_core.configs.settings import Activation, ScoreFunction, SelfTrainingMode, Synonyms
+from cascade_core.configs.settings import (
+    Activation,
+    ScoreFunction,
+    SelfTrainingMode,
+    SelfTrainingTeacher,
+    Synonyms,
+)
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.background import DROPPED, Background, parse_background
@@ -40,6 +46,7 @@ TextForm = Literal["mean", "templates"]
 Average = Literal["probabilities", "logits"]
 """What is averaged over the windows and views of a picture."""
 STRICT_SEEN_PENALTY = 0.1
+EMA_DECAY: Final = 0.99
 SIMILARITY_DECODERS = ("linear", "cosine")
 """Decoders that compare the last map of patches with the text."""
 PUBLISHED_SIGMA: Final = 1.0
@@ -62,7 +69,7 @@ MOST_PATCHES = 256  # along a side of a picture
 
 
 def _added(published: Any, **limits: Any) -> Any:
-    """Return a field that was added to a model's configuration later, with the published value as default.
+    """Return a field that was added to a configuration later, with the published value as default.
 
     Files leave it out where it has that value. So older versions read a checkpoint that they can run, and the digest
     that names a training stays.
@@ -406,6 +413,12 @@ class SelfTrainConfig(Frozen):
     start_iteration: PositiveInt | None = None  # None: half-way through the inductive schedule
     mode: SelfTrainingMode = "oracle"
     strict_seen_penalty: float = STRICT_SEEN_PENALTY  # subtracted from seen scores in mode 'strict'
+    confidence: float = _added(0.0, ge=0, le=1)  # least score of a pseudo-label; a pixel below it is ignored
+    teacher: SelfTrainingTeacher = _added("self")
+    ema_decay: float = _added(
+        EMA_DECAY, ge=0, lt=1
+    )  # of teacher 'ema': the share that its weights keep at a step
+    extra_splits: tuple[str, ...] = _added(())  # splits whose pictures take part too, without their labels
 
     @model_validator(mode="before")
     @classmethod
@@ -418,6 +431,16 @@ class SelfTrainConfig(Frozen):
                 )
             return {"mode" if key == "protocol" else key: value for key, value in values.items()}
         return values
+
+    @model_validator(mode="after")
+    def _check_additions(self) -> Self:
+        if self.ema_decay != EMA_DECAY and self.teacher != "ema":
+            raise UserError(f"ema_decay={self.ema_decay} needs teacher='ema'; teacher is {self.teacher!r}")
+        if "train" in self.extra_splits or len(set(self.extra_splits)) != len(self.extra_splits):
+            raise UserError(
+                f"extra_splits={list(self.extra_splits)} must name splits other than 'train', each once"
+            )
+        return self
 
 
 class EvalConfig(Frozen):
@@ -479,5 +502,14 @@ class RunConfig(Frozen):
             raise UserError(
                 f"self_train.start_iteration={self.self_train_start} lies beyond "
                 f"train.iterations={self.train.iterations}; set it to at most that (published: half of it)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_teacher(self) -> Self:
+        if self.self_train.teacher == "training_free" and self.model.text != "mean":
+            raise UserError(
+                f"self_train.teacher='training_free' reads one text vector per class, and model.text is {self.model.text!r}; "
+                "take teacher 'self' or 'ema'"
             )
         return self

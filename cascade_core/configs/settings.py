@@ -5,6 +5,9 @@ from typing import Literal
 SelfTrainingMode = Literal["oracle", "strict"]
 """Use of unlabelled pixels in self-training. 'oracle', as published, knows which of them are of unseen classes."""
 
+SelfTrainingTeacher = Literal["self", "ema", "training_free"]
+"""The model that makes pseudo-labels: the one in training, as published, the moving average of its weights, or CLIP alone."""
+
 TrainedSetting = Literal["inductive", "transductive_oracle", "transductive_strict", "supervised"]
 """Use of the unseen classes in training (docs/methods.md)."""
 
@@ -22,6 +25,11 @@ Synonyms = Literal["mean", "maximum"]
 
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 """A precision, or `auto`: bf16 where the device multiplies such numbers natively, else fp32."""
+
+
+def is_self_training(setting: str) -> bool:
+    """Say whether a setting is that of self-training, in either mode."""
+    return setting in ("transductive_oracle", "transductive_strict")
 
 
 def transductive(mode: SelfTrainingMode) -> TrainedSetting:

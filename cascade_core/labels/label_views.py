@@ -12,6 +12,8 @@ from torch import Tensor
 
 from cascade_core.labels.label_set import IGNORE
 
+Score = Callable[[Float[Tensor, "batch classes height width"]], Float[Tensor, "batch classes height width"]]
+"""Turns logits into new scores: a sigmoid of each class, or a softmax over the classes."""
 WITHHELD = -1
 """The entry of tables and views for a pixel of an unseen class, whose label training must not read."""
 
@@ -83,17 +85,23 @@ def oracle_pseudo_labels(
     unseen_logits: Float[Tensor, "batch unseen height width"],
     num_classes: int,
     unseen: Sequence[int],
+    *,
+    confidence: float = 0.0,
+    score: Score = torch.sigmoid,
 ) -> Int[Tensor, "batch height width"]:
     """Return the transductive view as published: withheld pixels get the argmax of the unseen classes.
 
-    This is an oracle: the ground truth shows *that* a pixel has an unseen class, and the model chooses which. There
-    is no confidence threshold and no teacher: `unseen_logits`, of the classes `unseen` in that order, come from the
-    same forward pass (dropout included) as the loss.
+    This is an oracle: the ground truth shows *that* a pixel has an unseen class, and the model chooses which. As
+    published there is no confidence threshold and no teacher: `unseen_logits`, of the classes `unseen` in that order,
+    come from the same forward pass (dropout included) as the loss. With `confidence`, a withheld pixel whose best
+    score is lower becomes `IGNORE`; a softmax is over the unseen classes, since the truth excludes the others.
     """
     key = (num_classes, tuple(unseen))
     view = _on(labels.device, transductive_table, *key)[labels.long()]
     # The sigmoid is monotone, so the argmax of logits is that of scores.
     best = _on(labels.device, _unseen_ids, *key)[unseen_logits.argmax(dim=1)]
+    if confidence > 0:
+        best = best.masked_fill(score(unseen_logits).amax(dim=1) < confidence, IGNORE)
     return torch.where(view == WITHHELD, best, view)
 
 
@@ -105,21 +113,69 @@ def strict_pseudo_labels(
     *,
     padding: Bool[Tensor, "batch height width"],
     seen_penalty: float,
+    confidence: float = 0.0,
+    score: Score = torch.sigmoid,
 ) -> Int[Tensor, "batch height width"]:
     """Return the strict transductive view, made from labels of an annotator who does not know the unseen classes.
 
     Unseen pixels look like unannotated ones, so both are candidates unless they are padding. A candidate gets the
-    class that the model predicts under the inference rule (sigmoid scores, less `seen_penalty` for seen classes) if
-    that class is unseen; otherwise it is `IGNORE`.
+    class that `predicted_labels` gives it if that class is unseen; otherwise it is `IGNORE`.
     """
     num_classes = mask_logits.shape[1]
     table = _on(labels.device, transductive_table, num_classes, tuple(unseen))
     view, is_seen = table[labels.long()], table[:num_classes] != WITHHELD
     candidates = ((view == WITHHELD) | (view == IGNORE)) & ~padding
-    scores = mask_logits.sigmoid()
-    predicted = scores.sub_(seen_penalty * is_seen[:, None, None].to(scores.dtype)).argmax(dim=1)
+    predicted = predicted_labels(
+        mask_logits, is_seen, seen_penalty=seen_penalty, confidence=confidence, score=score
+    )
+    taken = candidates & (predicted != IGNORE)
     return torch.where(
-        candidates & ~is_seen[predicted],
+        taken & ~is_seen[predicted.where(taken, 0)],
         predicted,
         view.masked_fill(candidates | (view == WITHHELD), IGNORE),
     )
+
+
+@torch.no_grad()
+def predicted_labels(
+    mask_logits: Float[Tensor, "batch classes height width"],
+    is_seen: Bool[Tensor, " classes"],
+    *,
+    seen_penalty: float,
+    confidence: float = 0.0,
+    score: Score = torch.sigmoid,
+) -> Int[Tensor, "batch height width"]:
+    """Return each pixel's class under the inference rule: the best score, less `seen_penalty` for seen classes.
+
+    A pixel becomes `IGNORE` if the score of its class, without the penalty, is below `confidence`.
+    """
+    scores = score(mask_logits)
+    penalties = seen_penalty * is_seen.to(scores.dtype)
+    predicted = scores.sub_(penalties[:, None, None]).argmax(dim=1)
+    if confidence == 0:
+        return predicted
+    own = scores.gather(1, predicted[:, None])[:, 0] + penalties[predicted]
+    return predicted.masked_fill(own < confidence, IGNORE)
+
+
+@torch.no_grad()
+def unlabelled_pseudo_labels(
+    mask_logits: Float[Tensor, "batch classes height width"],
+    unseen: Sequence[int],
+    *,
+    padding: Bool[Tensor, "batch height width"],
+    seen_penalty: float,
+    confidence: float = 0.0,
+    score: Score = torch.sigmoid,
+) -> Int[Tensor, "batch height width"]:
+    """Return `predicted_labels`, of seen and unseen classes, for pictures without any label; padding is `IGNORE`."""
+    num_classes = mask_logits.shape[1]
+    table = _on(mask_logits.device, transductive_table, num_classes, tuple(unseen))
+    predicted = predicted_labels(
+        mask_logits,
+        table[:num_classes] != WITHHELD,
+        seen_penalty=seen_penalty,
+        confidence=confidence,
+        score=score,
+    )
+    return predicted.masked_fill(padding, IGNORE)

@@ -50,17 +50,16 @@ def segmentation_loss(
     config: LossConfig,
     *,
     mask_size: tuple[int, int],
-    by_teacher: Sequence[bool] = (),
+    unannotated: Sequence[bool] = (),
 ) -> LossParts:
-    """Return the loss that the configuration names; `by_teacher` says of each picture whether a teacher labelled it."""
+    """Return the loss that the configuration names; `unannotated` says of each picture whether no annotator labelled it."""
     if config.kind == "cross_entropy":
         size = (labels.shape[-2], labels.shape[-1])
         return LossParts(
             {"cross_entropy": _cross_entropy(resize_logits(grid_logits, mask_size, size), labels)}
         )
-    teachers = by_teacher or [False] * len(labels)
     # Where a teacher is not sure, its pictures say nothing: the published role of ignored pixels is not for them.
-    negative = [config.ignored_as_negative and not teacher for teacher in teachers]
+    negative = [config.ignored_as_negative and not own for own in unannotated or [False] * len(labels)]
     if config.kind == "binary_cross_entropy":
         return LossParts({config.kind: _binary_cross_entropy(grid_logits, labels, negative, mask_size)})
     parts = _focal_dice(_groups(grid_logits, labels, config, negative, mask_size), config)

@@ -30,6 +30,7 @@ from cascade_core.profile.memory import MIB, peak_memory
 from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
+from cascade_core.train.teachers import teacher_of
 
 TIMED_SECONDS = 2.0
 """Steps are timed until they add up to this time; at least one is."""
@@ -94,11 +95,12 @@ def training_step(
         build_optimizer(segmentor, config.optim),
         itertools.repeat(_random_batch(config, batch)),
         config=once,
-        supervision=Supervision(setting, config.data.split, config.self_train.strict_seen_penalty),
+        supervision=Supervision.of(config, setting, config.data.split),
         class_vectors=_random_vectors(config),
         start=0,
         total=MOST_STEPS,
         device=device,
+        teacher=teacher_of(config, setting, segmentor),
     )
     if device.type == "cuda":
         next(steps)  # loads libraries, makes the optimiser's state

@@ -20,7 +20,8 @@ from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import mean_over_processes, num_processes, seed_step
 from cascade_core.train.optim import clip_gradients, set_learning_rates
 from cascade_core.train.supervision import Supervision
-from cascade_core.train.training_maps import TrainingMaps, data_parallel, training_maps_of
+from cascade_core.train.teachers import Teacher
+from cascade_core.train.training_maps import TrainingMaps, data_parallel, half_precision, training_maps_of
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,14 @@ def train(
     start: int,
     total: int,
     device: torch.device,
+    teacher: Teacher | None = None,
 ) -> Iterator[StepReport]:
     """Train from iteration `start` (finished steps) to `total`, yielding a report after every step.
 
     `batches` yields the micro-batches of the remaining steps in order. Between two reports model and optimiser are
     consistent, so the caller can save them. Under `parallel.connected` each process passes its own part of every
-    micro-batch, and the reports are of the whole batch.
+    micro-batch, and the reports are of the whole batch. Pseudo-labels come from `teacher`, or without one from the
+    model itself; the teacher follows the model after every step.
 
     Raises:
         UserError: the loss is not finite; the message names the step, which updates nothing.
@@ -80,7 +83,9 @@ def train(
         for position in range(accumulation):
             batch = next(micro_batches).to(device)
             with _averaging(model, last=position == accumulation - 1):
-                loss_parts = _loss(model, segmentor, batch, vectors, config=config, supervision=supervision)
+                loss_parts = _loss(
+                    model, segmentor, batch, vectors, config=config, supervision=supervision, teacher=teacher
+                )
                 (loss_parts.total / accumulation).backward()
             parts.append({name: term.detach() for name, term in loss_parts.terms.items()})
             images += len(batch.images)
@@ -95,6 +100,8 @@ def train(
             )
         clip_gradients(optimizer, config.optim)
         optimizer.step()
+        if teacher is not None:
+            teacher.follow(segmentor)
         yield StepReport(
             iteration=iteration + 1,
             total_iterations=total,
@@ -127,17 +134,22 @@ def _loss(
     *,
     config: RunConfig,
     supervision: Supervision,
+    teacher: Teacher | None,
 ) -> LossParts:
     mixed = config.train.precision == "bf16"
-    with torch.autocast(batch.images.device.type, dtype=torch.bfloat16) if mixed else nullcontext():
+    with half_precision(batch.images.device, mixed):
         maps = model(batch.images, vectors)
     grid_logits = segmentor.decoder.merged(maps)
     height, width = batch.images.shape[-2:]
     mask_size = segmentor.mask_size(grid_logits, (height, width))
-    labels = supervision.targets(batch, grid_logits, mask_size=mask_size)
+    if teacher is None:
+        labels = supervision.targets(batch, grid_logits, mask_size=mask_size)
+    else:
+        taught, size = teacher.grid_logits(batch.images, vectors, mixed=mixed)
+        labels = supervision.targets(batch, taught, mask_size=size)
     return added(
         [
-            segmentation_loss(one, labels, config.loss, mask_size=mask_size, by_teacher=batch.by_teacher)
+            segmentation_loss(one, labels, config.loss, mask_size=mask_size, unannotated=batch.unannotated)
             for one in maps
         ]
     )

@@ -1,35 +1,59 @@
 """The text vectors and labels that a training may use: inductive, transductive or supervised."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cascade_core.batches.samples import Batch
-from cascade_core.configs.config import STRICT_SEEN_PENALTY
-from cascade_core.configs.settings import TrainedSetting
+from cascade_core.configs.config import STRICT_SEEN_PENALTY, RunConfig
+from cascade_core.configs.settings import ScoreFunction, TrainedSetting
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_views import (
+    Score,
     hide_unseen,
     oracle_pseudo_labels,
     strict_pseudo_labels,
+    unlabelled_pseudo_labels,
     unseen_only,
 )
 from cascade_core.losses.resize import resize_logits
 from cascade_core.model.queries import ClassVectors
 
+SCORES: dict[ScoreFunction, Score] = {"sigmoid": torch.sigmoid, "softmax": partial(torch.softmax, dim=1)}
 PictureLabels = Int[Tensor, "1 label_height label_width"]
 
 
 @dataclass(frozen=True)
 class Supervision:
-    """One training setting over one class split."""
+    """One training setting over one class split.
+
+    Attributes:
+        confidence: the least score of a pseudo-label.
+        score_function: what turns the logits of the model that makes pseudo-labels into scores.
+    """
 
     setting: TrainedSetting
     split: ClassSplit
     strict_seen_penalty: float = STRICT_SEEN_PENALTY
+    confidence: float = 0.0
+    score_function: ScoreFunction = "sigmoid"
+
+    @classmethod
+    def of(cls, config: RunConfig, setting: TrainedSetting, split: ClassSplit) -> "Supervision":
+        """Return the supervision of a run; a training-free teacher has a softmax and, as in its inference, no penalty."""
+        own = config.self_train
+        free = own.teacher == "training_free"
+        return cls(
+            setting,
+            split,
+            strict_seen_penalty=0.0 if free else own.strict_seen_penalty,
+            confidence=own.confidence,
+            score_function="softmax" if free else "sigmoid",
+        )
 
     def training_vectors(self, class_vectors: ClassVectors) -> Float[Tensor, "fed_classes *templates embed"]:
         """Return the text vectors for training: of the seen classes for inductive training, else of all classes.
@@ -55,7 +79,8 @@ class Supervision:
         """Return the labels for the loss: indices into the training vectors, `IGNORE` elsewhere.
 
         Pseudo-labels come from the logits upsampled to `mask_size`, and then to the labels' size if it differs. This
-        upsamples one picture at a time to save memory. A teacher's labels stay as they are.
+        upsamples one picture at a time to save memory. Labels that a teacher made before the training stay as they
+        are. Pictures without labels get pseudo-labels of all classes.
         """
         split, labels = self.split, batch.labels
         match self.setting:
@@ -65,11 +90,14 @@ class Supervision:
                 return hide_unseen(labels, split.num_classes, split.unseen)
             case "transductive_oracle" | "transductive_strict":
                 parts = zip(labels.split(1), grid_logits.split(1), batch.padding.split(1), strict=True)
-                by_teacher = batch.by_teacher or (False,) * len(labels)
+                none = (False,) * len(labels)
+                kinds = zip(batch.by_teacher or none, batch.unlabelled or none, strict=True)
                 return torch.cat(
                     [
-                        part[0] if is_teachers else self._pseudo_labels(*part, mask_size)
-                        for part, is_teachers in zip(parts, by_teacher, strict=True)
+                        part[0]
+                        if is_teachers
+                        else self._pseudo_labels(*part, mask_size, unlabelled=unlabelled)
+                        for part, (is_teachers, unlabelled) in zip(parts, kinds, strict=True)
                     ]
                 )
 
@@ -79,15 +107,37 @@ class Supervision:
         grid_logits: Float[Tensor, "1 classes grid_height grid_width"],
         padding: Bool[Tensor, "1 label_height label_width"],
         mask_size: tuple[int, int],
+        *,
+        unlabelled: bool,
     ) -> PictureLabels:
         split, size = self.split, (labels.shape[-2], labels.shape[-1])
-        if self.setting == "transductive_oracle":
+        score = SCORES[self.score_function]
+        if self.setting == "transductive_oracle" and not unlabelled:
             unseen_logits = resize_logits(unseen_only(grid_logits, split.unseen), mask_size, size)
-            return oracle_pseudo_labels(labels, unseen_logits, split.num_classes, split.unseen)
+            return oracle_pseudo_labels(
+                labels,
+                unseen_logits,
+                split.num_classes,
+                split.unseen,
+                confidence=self.confidence,
+                score=score,
+            )
+        logits = resize_logits(grid_logits, mask_size, size)
+        if unlabelled:
+            return unlabelled_pseudo_labels(
+                logits,
+                split.unseen,
+                padding=padding,
+                seen_penalty=self.strict_seen_penalty,
+                confidence=self.confidence,
+                score=score,
+            )
         return strict_pseudo_labels(
             labels,
-            resize_logits(grid_logits, mask_size, size),
+            logits,
             split.unseen,
             padding=padding,
             seen_penalty=self.strict_seen_penalty,
+            confidence=self.confidence,
+            score=score,
         )

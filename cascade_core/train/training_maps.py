@@ -1,6 +1,7 @@
 """The function that training calls for a segmentor's maps: optionally compiled, with gradients averaged over processes."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,11 @@ def training_maps_of(segmentor: Segmentor, choice: Compile, device: torch.device
     # The compiler limits the number of variants per process; each training starts with the whole limit.
     torch.compiler.reset()
     return torch.compile(segmentor.training_maps, fullgraph=True, dynamic=False)
+
+
+def half_precision(device: torch.device, mixed: bool) -> AbstractContextManager[object]:
+    """Compute in bf16 where torch deems it safe, if `mixed`."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if mixed else nullcontext()
 
 
 def data_parallel(segmentor: Segmentor, maps: TrainingMaps) -> TrainingMaps:

@@ -101,9 +101,13 @@ def run(
     With --unlabelled and --teacher, further pictures take part: before training, the teacher labels them with all
     classes, and batches mix them with the labelled pictures.
 
+    Settings beyond the papers: `--set self_train.confidence=0.7` ignores pseudo-labels of a lower score,
+    `self_train.teacher=ema` or `training_free` lets another model make them, and `self_train.extra_splits=[val]` adds
+    the pictures of a split without their labels.
+
     Raises:
         UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown or has an option
-            of its own, the input folders do not fit together, the processes cannot share the batch evenly, or
+            of its own, a split has no pictures, the input folders do not fit together, the processes cannot share the batch evenly, or
             the teacher and the unlabelled pictures do not fit (see `Unlabelled.checked`).
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
@@ -147,7 +151,8 @@ def run(
         protocol_name=config.data.protocol,
         form=config.model.text,
     )
-    rows_of_split(inputs.index, "train")  # before a long start: is there anything to train on?
+    for split in ("train", *config.self_train.extra_splits):
+        rows_of_split(inputs.index, split)  # before a long start: is there anything to train on?
     job = Fit(
         config=config,
         setting=transductive(mode),

@@ -14,28 +14,31 @@ from typing import Any, Protocol
 
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
-from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
-from cascade_core.batches.samples import MixedDataset, PackedBatch, TeacherLabels, pack, train_dataset
+from cascade_core.batches.samples import PackedBatch, TeacherLabels, pack
 from cascade_core.batches.sampling import iteration_batches
 from cascade_core.checkpoints.checkpoint import (
     CheckpointManifest,
     load_manifest,
-    load_optimizer,
     load_weights,
     save_checkpoint,
     write_checkpoint,
 )
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.settings import TrainedSetting
-from cascade_core.data.prepared import rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.model.segmentor import Segmentor
-from cascade_core.parallel import World, broadcast_start, connected, device_of, world_of
+from cascade_core.parallel import (
+    World,
+    broadcast_from_first,
+    broadcast_start,
+    connected,
+    device_of,
+    world_of,
+)
 from cascade_core.runtime.cores import loading_workers
 from cascade_core.train.loop import StepReport, train
-from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
 from components.artifacts import data_hash
 from components.contract import Call
@@ -46,8 +49,10 @@ from components.results.names import FINAL_FOLDER, HISTORY_FILE, PSEUDO_LABELS_F
 from components.storage.lease import Lease, leased
 from components.tracking.tracker import StepTracker
 from components.training.history import History
+from components.training.learner import Learner
 from components.training.resume_checkpoints import add_checkpoint, newest_checkpoint, remove_checkpoints
 from components.training.stop_signals import stop_requests, until_stopped
+from components.training.training_pictures import training_pictures
 from components.training.work_folder import unfinished_folder
 from components.vectors.vector_files import check_templates
 
@@ -107,7 +112,7 @@ def train_step(job: Fit, call: Call, *, resume: bool) -> None:
     with connected(world, device_of(world)):
         if not world.leads:
             with stop_requests() as stop:
-                for _ in until_stopped(_reports(job, world, _optimizer(job, world)), stop):
+                for _ in until_stopped(_reports(job, world, _learner(job, world)), stop):
                     pass
             return
         with (
@@ -141,11 +146,11 @@ def fit(job: Fit, out: Path, *, lease: Lease, world: World, tracker: StepTracker
     from the newest whole one as if never interrupted, also with another number of processes; it refuses a checkpoint
     of another configuration.
     """
-    optimizer = _optimizer(job, world)
-    start, history = _resume(job, optimizer, out) if resume else (0, History(job.config.train.log_every))
+    learner = _learner(job, world)
+    start, history = _resume(job, learner, out) if resume else (0, History(job.config.train.log_every))
     title = f"{job.config.method} {job.setting}"
     with stop_requests() as stop, progress(title, job.iterations, start=start) as bar:
-        for report, last in until_stopped(_reports(job, world, optimizer, start=start), stop):
+        for report, last in until_stopped(_reports(job, world, learner, start=start), stop):
             if (row := history.add(report)) is not None:
                 tracker.metrics(row, step=report.iteration)
             bar.advance(report.iteration, _status(report))
@@ -156,7 +161,7 @@ def fit(job: Fit, out: Path, *, lease: Lease, world: World, tracker: StepTracker
             if due and report.iteration < job.iterations:
                 lease.check()
                 history.write(out)
-                add_checkpoint(out, partial(_write_resumable, job, report.iteration, optimizer, history))
+                add_checkpoint(out, partial(_write_resumable, job, report.iteration, learner, history))
         lease.check()
         history.write(out)
         save_checkpoint(out / FINAL_FOLDER, job.segmentor, _manifest(job, job.iterations))
@@ -185,29 +190,31 @@ def _refuse_pseudo_labels(out: Path) -> None:
         )
 
 
-def _optimizer(job: Fit, world: World) -> AdamW:
-    return build_optimizer(job.segmentor.to(device_of(world)), job.config.optim)
+def _learner(job: Fit, world: World) -> Learner:
+    return Learner.of(job.segmentor.to(device_of(world)), job.config, job.setting)
 
 
-def _reports(job: Fit, world: World, optimizer: AdamW, *, start: int = 0) -> Iterator[StepReport]:
+def _reports(job: Fit, world: World, learner: Learner, *, start: int = 0) -> Iterator[StepReport]:
     """Train on this process's share of every batch; the first process decides the start and the weights."""
-    start = broadcast_start(optimizer, start)
+    start = broadcast_start(learner.optimizer, start)
+    broadcast_from_first(learner.averages.values())
     device = device_of(world)
     return train(
         job.segmentor,
-        optimizer,
+        learner.optimizer,
         _loader(job, world, start=start, pinned=device.type == "cuda"),
         config=job.config,
-        supervision=Supervision(job.setting, job.inputs.split, job.config.self_train.strict_seen_penalty),
+        supervision=Supervision.of(job.config, job.setting, job.inputs.split),
         class_vectors=job.inputs.class_vectors,
         start=start,
         total=job.iterations,
         device=device,
+        teacher=learner.teacher,
     )
 
 
-def _resume(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, History]:
-    """Load weights and moments of an interrupted run, if any; return its finished steps and history."""
+def _resume(job: Fit, learner: Learner, out: Path) -> tuple[int, History]:
+    """Load weights, moments and averages of an interrupted run, if any; return its finished steps and history."""
     log_every, final = job.config.train.log_every, out / FINAL_FOLDER
     # With a final checkpoint, only the swap is missing.
     checkpoint = final if final.exists() else newest_checkpoint(out)
@@ -216,16 +223,17 @@ def _resume(job: Fit, optimizer: AdamW, out: Path) -> tuple[int, History]:
     start = _check_resumable(job, checkpoint)
     load_weights(job.segmentor, checkpoint)
     if start < job.iterations:
-        load_optimizer(optimizer, checkpoint)
+        learner.restore(checkpoint)
     log.info("resuming %s at step %d of %d", out, start, job.iterations)
     # A final checkpoint, and a resume checkpoint of an earlier version, has its history beside it.
     folder = checkpoint if (checkpoint / HISTORY_FILE).is_file() else out
     return start, History.read(folder, log_every=log_every, until=start)
 
 
-def _write_resumable(job: Fit, iteration: int, optimizer: AdamW, history: History, folder: Path) -> None:
+def _write_resumable(job: Fit, iteration: int, learner: Learner, history: History, folder: Path) -> None:
     """Write everything that a training needs to go on after `iteration`."""
-    write_checkpoint(folder, job.segmentor, _manifest(job, iteration), optimizer=optimizer)
+    write_checkpoint(folder, job.segmentor, _manifest(job, iteration), optimizer=learner.optimizer)
+    learner.write_averages(folder)
     history.write(folder, pending=True)
 
 
@@ -236,10 +244,7 @@ def _status(report: StepReport) -> str:
 
 def _loader(job: Fit, world: World, *, start: int, pinned: bool) -> Iterable[PackedBatch]:
     accumulation = job.config.train.accumulation_steps
-    labelled = train_dataset(
-        rows_of_split(job.inputs.index, "train"), job.inputs.root, data=job.config.data, seed=job.config.seed
-    )
-    dataset = labelled if job.teacher_labels is None else MixedDataset(labelled, job.teacher_labels)
+    dataset = training_pictures(job.inputs, job.config, job.setting, job.teacher_labels)
     sampler = iteration_batches(
         len(dataset),
         world.share(job.batch_size, accumulation),

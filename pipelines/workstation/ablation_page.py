@@ -49,10 +49,10 @@ hold by chance. Neither interval covers another CLIP or another drawing of the t
 | claim | whose | measured | difference | over seeds | over pictures | |
 |---|---|---|--:|--:|--:|---|
 {claims}
-
+{collapses}
 ## Settings
 
-What each row changes in `{result.recipe}`; `--recipe {result.recipe}{separator}{theme.name}.NAME` names it for every command that takes a recipe.
+{use}
 
 | setting | NAME | overrides |
 |---|---|---|
@@ -60,6 +60,22 @@ What each row changes in `{result.recipe}`; `--recipe {result.recipe}{separator}
 
 All themes: [{index}]({index}); how to run them: [ablations.md](../ablations.md).
 """
+COLLAPSES = """
+## Collapses
+
+A self-training *collapsed* if its hIoU is below {share:.0%} of the hIoU of the same seed with {parent}. Of {num_runs} self-trainings {num_collapsed} collapsed.
+
+| setting | collapsed | lowest hIoU | its seed | hIoU of that seed with {parent} |
+|---|--:|--:|--:|--:|
+{lines}
+"""
+USE = "What each row changes in `{recipe}`; `--recipe {recipe}{separator}{theme.name}.NAME` names it for every command that takes a recipe."
+USE_OF_SELF_TRAININGS = (
+    "All self-trainings of a seed start from the half-way checkpoint of one training of `{recipe}`: `cascade-clip self-train --trained TRAINING --mode MODE --set "
+    "KEY=VALUE` with the mode and the other overrides of a row repeats it."
+)
+COLLAPSED = 0.5
+"""A self-training collapses below this share of the hIoU of its seed without self-training."""
 INDEX_PAGE = """\
 # Ablations: what holds here
 
@@ -192,7 +208,10 @@ def page(result: ThemeResult) -> str:
         num_claims=len(claims),
         by_chance=f"{(1 - CONFIDENCE) * len(claims):.1f}",
         claims="\n".join(f"| {' | '.join(cells)} |" for cells in claims),
-        separator=SEPARATOR,
+        collapses=_collapses(theme, result),
+        use=(USE if theme.without_self_training is None else USE_OF_SELF_TRAININGS).format(
+            recipe=result.recipe, separator=SEPARATOR, theme=theme
+        ),
         settings="\n".join(_setting(cell, result.overrides[cell.name]) for cell in theme.cells),
         index=INDEX,
     )
@@ -288,6 +307,34 @@ def _claim_cells(result: ThemeResult) -> Iterator[list[str]]:
             _ends(one.pictures),
             one.word,
         ]
+
+
+def _collapses(theme: Theme, result: ThemeResult) -> str:
+    """Write the section that counts collapsed self-trainings; nothing if the theme has none."""
+    parent = theme.without_self_training
+    if parent is None:
+        return ""
+    before = _values(result.rows, parent.name, "hiou")
+    lines, num_runs, num_collapsed = [], 0, 0
+    for cell in theme.cells:
+        own = {
+            seed: value for seed, value in _values(result.rows, cell.name, "hiou").items() if seed in before
+        }
+        if cell.mode is None or not own:
+            continue
+        collapsed = sum(value < COLLAPSED * before[seed] for seed, value in own.items())
+        worst = min(own, key=own.__getitem__)
+        num_runs, num_collapsed = num_runs + len(own), num_collapsed + collapsed
+        lines.append(
+            f"| {cell.label} | {collapsed} of {len(own)} | {100 * own[worst]:.1f} | {worst} | {100 * before[worst]:.1f} |"
+        )
+    return COLLAPSES.format(
+        share=COLLAPSED,
+        parent=parent.label,
+        num_runs=num_runs,
+        num_collapsed=num_collapsed,
+        lines="\n".join(lines),
+    )
 
 
 def _ends(ends: tuple[float, float] | None) -> str:

@@ -32,7 +32,7 @@ from pipelines.workstation.ablation_page import (
     page,
 )
 from pipelines.workstation.chain_plan import ChainPlan, outlook, plans_of
-from pipelines.workstation.chains import Chain, FolderRunner, run_untracked, training_digest
+from pipelines.workstation.chains import Chain, FolderRunner, SelfTraining, run_untracked, training_digest
 from pipelines.workstation.mini_intervals import drop_uncounted
 from pipelines.workstation.mini_page import MiniRow
 from pipelines.workstation.mini_results import folder_name, provenance_of, require_folder, source_of
@@ -44,13 +44,14 @@ BASES = {"none": "mini_zegclip", "cascade": "mini_cascade_clip"}
 
 @dataclass(frozen=True)
 class CellRun:
-    """A cell with one seed: the folder and chain of its training, and the seen penalty if that is not the training's own."""
+    """A cell with one seed: the folder and chain of its training, the seen penalty if that is not the training's own, and its self-training."""
 
     cell: str
     seed: int
     folder: Path
     chain: Chain
     penalty: float | None
+    self_training: SelfTraining | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Grid:
 
     def _run(self, cell: Cell, seed: int, shared: Mapping[str, str]) -> CellRun:
         base = named_recipe(self.base, self.overrides, seed=seed)
-        name = cell_recipe(self.base, self.theme, cell)
+        # A self-training starts from the base's training, which knows nothing of its settings.
+        name = self.base if cell.mode is not None else cell_recipe(self.base, self.theme, cell)
         config = named_recipe(name, self.overrides, seed=seed)
         own = config.evaluate.seen_penalty
         # What trains nothing shares no training: its penalty is its own.
@@ -94,7 +96,44 @@ class Grid:
             chain = Chain(name, seed, data, overrides=tuple(self.overrides.items()))
             stem = base.recipe.removeprefix("mini_")
             folder = self.work / f"{stem}-cell-s{seed}-{training_digest(training, data)}"
-        return CellRun(cell.name, seed, folder, chain, None if own == usual else own)
+        penalty = None if own == usual else own
+        return CellRun(cell.name, seed, folder, chain, penalty, self._self_training(cell))
+
+    def _self_training(self, cell: Cell) -> SelfTraining | None:
+        """Return the self-training of a cell, with what it changes in the configuration of the training before it."""
+        if cell.mode is None:
+            return None
+        changes = self.cell_overrides()[cell.name]
+        return SelfTraining(
+            cell.mode, tuple((key, value) for key, value in changes.items() if key != "self_train.mode")
+        )
+
+    def check(self, split: str) -> None:
+        """Check that the extra pictures of self-trainings exist, and are not those to be scored.
+
+        Raises:
+            UserError: the theme takes the pictures of `split`, or of a split that the prepared data lack.
+        """
+        from cascade_core.data.prepared import read_summary  # slow to import
+
+        extra = {
+            name
+            for changes in self.cell_overrides().values()
+            for name in changes.get("self_train.extra_splits", ())
+        }
+        if not extra:
+            return
+        if split in extra:
+            raise UserError(
+                f"theme {self.theme.name} trains on the pictures of {split}, so it cannot be scored on them; give "
+                "--split with the name of another split"
+            )
+        prepared = read_summary(require_folder(self.data.prepared))["splits"]
+        if lacking := sorted(extra - set(prepared)):
+            raise UserError(
+                f"theme {self.theme.name} takes the pictures of {', '.join(lacking)} without their labels, and "
+                f"{self.data.prepared} has {', '.join(prepared)}; prepare those splits too (--image-set)"
+            )
 
     def cell_overrides(self) -> dict[str, dict[str, Any]]:
         """Return what each cell changes in the base, by its name."""
@@ -121,12 +160,15 @@ def _plain_recipes() -> dict[str, str]:
 
 
 def chains_of(runs: Sequence[CellRun]) -> dict[Path, Chain]:
-    """Join runs of one training: its chain has the penalties of all."""
+    """Join runs of one training: its chain has the penalties and self-trainings of all."""
     chains: dict[Path, Chain] = {}
     for run in runs:
         chain = chains.setdefault(run.folder, run.chain)
         if run.penalty is not None and run.penalty not in chain.penalties:
             chains[run.folder] = replace(chain, penalties=(*chain.penalties, run.penalty))
+        own = run.self_training
+        if own is not None and own not in chain.self_trainings:
+            chains[run.folder] = replace(chain, self_trainings=(*chain.self_trainings, own))
     return chains
 
 
@@ -167,7 +209,9 @@ def run(
     check_gathering_folder(work)
     for theme in themes:
         writable_file(results / f"{theme.name}.md")
-    grids = [_grid(theme, base or BASES[theme.fusion], overrides, seeds, data, work) for theme in themes]
+    grids = [
+        _grid(theme, base or BASES[theme.fusion], overrides, seeds, data, work, split) for theme in themes
+    ]
     runs = {grid.theme.name: list(grid.runs()) for grid in grids}
     for name, own in runs.items():
         print(f"{name}: {outlook(plans_of(chains_of(own), split), workers)}")
@@ -185,13 +229,20 @@ def run(
 
 
 def _grid(
-    theme: Theme, base: str, overrides: Mapping[str, Any], seeds: Sequence[int], data: Data[Path], work: Path
+    theme: Theme,
+    base: str,
+    overrides: Mapping[str, Any],
+    seeds: Sequence[int],
+    data: Data[Path],
+    work: Path,
+    split: str,
 ) -> Grid:
-    """Return the grid of a theme; make the vectors of single templates if its cells read them and the text folder lacks them.
+    """Return the grid of a theme that may be scored on a split; make the vectors of single templates if its cells read them and the text folder lacks them.
 
     They get a folder of their own in `work`, so that the other cells keep the trainings that they share with other pages.
     """
     grid = Grid(theme, base, overrides, seeds, data, work)
+    grid.check(split)
     cells = [cell_recipe(base, theme, cell) for cell in theme.cells]
     if not reads_templates(cells, overrides) or has_templates(require_folder(data.text)):
         return grid
@@ -256,8 +307,13 @@ def _measured(
 
 
 def _model(run: CellRun, plan: ChainPlan) -> Measured[Path]:
-    """Return the model of a run, with the evaluation under its penalty."""
-    return plan.models[0 if run.penalty is None else 1 + plan.chain.penalties.index(run.penalty)]
+    """Return the model of a run, with the evaluation under its penalty; `run_chain` states their order."""
+    own, chain = run.self_training, plan.chain
+    if own is not None:
+        return plan.models[1 + chain.self_trainings.index(own)]
+    if run.penalty is None:
+        return plan.models[0]
+    return plan.models[1 + len(chain.self_trainings) + chain.penalties.index(run.penalty)]
 
 
 def _command(grid: Grid, base: str | None, split: str) -> str:

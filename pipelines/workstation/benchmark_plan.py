@@ -27,7 +27,7 @@ from components.steps.benchmark_rerun import Rerun
 from components.tracking.pipeline_run import whole_run
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import kept_templates, prepare_data
-from pipelines.workstation.chains import Chain, FolderRunner, run_chains
+from pipelines.workstation.chains import Chain, FolderRunner, SelfTraining, run_chains
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ def _trainings(
     for name, recipes in available.items():
         for recipe in recipes:
             data = _prepared(plan.datasets[name], recipe, work / name, overrides)
-            modes = (plan.self_training,) if recipe in plan.self_trained else ()
+            modes = (SelfTraining(plan.self_training),) if recipe in plan.self_trained else ()
             for seed in seeds:
                 digest = _digest(named_recipe(recipe, overrides, seed=seed).model_dump_json())
                 chains[work / name / f"{recipe}-s{seed}-{digest}"] = Chain(

@@ -1,6 +1,7 @@
 """Chains (a training and the evaluations that need it), run in parallel processes on this machine."""
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +64,22 @@ class FolderRunner:
 
 
 @dataclass(frozen=True)
+class SelfTraining:
+    """A self-training that continues a training: its mode, and overrides of the training's configuration."""
+
+    mode: SelfTrainingMode
+    overrides: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder in that of the chain: the mode, and a digest of the overrides."""
+        if not self.overrides:
+            return self.mode
+        text = json.dumps(dict(self.overrides), sort_keys=True)
+        return f"{self.mode}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
 class Chain:
     """One training of a recipe, and the self-trainings, controls and further seen penalties that start from it.
 
@@ -74,7 +91,7 @@ class Chain:
     recipe: str
     seed: int
     data: Data[Path]
-    self_trainings: tuple[SelfTrainingMode, ...] = ()
+    self_trainings: tuple[SelfTraining, ...] = ()
     control_words: bool = False
     random_tower: bool = False
     model: str | None = None
@@ -147,15 +164,15 @@ def run_chain(
         return [train_and_measure(run, without_clip, **training, random_clip=True, scoring=control)]
     start = train_and_measure(run, chain.data, **training, scoring=scoring, processes=chain.processes)
     models = [start]
-    for mode in chain.self_trainings:
-        run_mode = runner(folder / mode)
+    for one in chain.self_trainings:
+        run_mode = runner(folder / one.folder)
         models.append(
             self_train_and_score(
                 run_mode,
                 chain.data,
                 start,
-                mode=mode,
-                overrides=overrides,
+                mode=one.mode,
+                overrides={**overrides, **dict(one.overrides)},
                 scoring=scoring,
                 processes=chain.processes,
             )

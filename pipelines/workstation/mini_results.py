@@ -13,7 +13,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cascade_core.configs.recipes import trained_recipe_names
-from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, read_json, write_json
@@ -23,7 +22,7 @@ from components.artifacts import data_hash, git_commit, read_step_manifest
 from components.steps.pretrain import read_accuracy
 from pipelines.graphs.runner import Data
 from pipelines.workstation.chain_plan import outlook, plans_of
-from pipelines.workstation.chains import Chain, run_untracked
+from pipelines.workstation.chains import Chain, SelfTraining, run_untracked
 from pipelines.workstation.mini_intervals import (
     INTERVALS_FILE,
     claim_intervals,
@@ -41,7 +40,7 @@ METHODS = tuple(
 )
 CEILING = (("train.supervision", "full"),)
 """The overrides of the fully supervised trainings: the same decoders, with the labels of all classes."""
-MODES: tuple[SelfTrainingMode, ...] = ("oracle", "strict")
+MODES = (SelfTraining("oracle"), SelfTraining("strict"))
 TABLE_BEGIN, TABLE_END = "<!-- mini results -->", "<!-- end of mini results -->"
 
 

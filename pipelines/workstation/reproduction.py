@@ -28,7 +28,7 @@ from components.steps import convert
 from components.tracking.pipeline_run import whole_run
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import Measured, measure, name_classes
-from pipelines.workstation.chains import Chain, FolderRunner, run_chain
+from pipelines.workstation.chains import Chain, FolderRunner, SelfTraining, run_chain
 
 SPLIT = "val"
 """The papers score the validation pictures."""
@@ -153,7 +153,7 @@ def train(
                 config.recipe,
                 seed,
                 data,
-                self_trainings=(SELF_TRAINING,) if self_training else (),
+                self_trainings=(SelfTraining(SELF_TRAINING),) if self_training else (),
                 overrides=tuple(sorted(overrides.items())),
                 processes=processes,
             )

@@ -24,7 +24,10 @@ def test_every_cell_is_a_recipe_and_no_two_are_equal(theme: Theme) -> None:
     for base in BASES[theme.fusion]:
         configs = [recipe(cell_recipe(base, theme, cell), seed=3) for cell in theme.cells]
         assert unnamed(configs[0]) == unnamed(recipe(base, seed=3))
-        texts = Counter(unnamed(config).model_dump_json() for config in configs)
+        texts = Counter(
+            (cell.mode, unnamed(config).model_dump_json())
+            for cell, config in zip(theme.cells, configs, strict=True)
+        )
         assert max(texts.values()) == 1, f"{base}: {theme.name} has equal cells"
         assert [config.method for config in configs] == [f"{theme.name}.{cell.name}" for cell in theme.cells]
 
@@ -85,3 +88,16 @@ def test_names_that_do_not_fit_are_refused(name: str, problem: str) -> None:
 
 def test_the_last_map_alone_has_no_group() -> None:
     assert recipe("mini_cascade_clip", LAST_MAP).model.groups == ()
+
+
+def test_self_trainings_change_nothing_that_their_training_reads() -> None:
+    themes = [theme for theme in THEMES.values() if theme.without_self_training is not None]
+    assert [theme.name for theme in themes] == ["self_training", "self_training_cascade"]
+    for theme in themes:
+        base = BASES[theme.fusion][0]
+        for cell in theme.cells:
+            config = recipe(cell_recipe(base, theme, cell))
+            assert config.self_train.mode == (cell.mode or "oracle")
+            # `ignored_as_negative` is of the loss; the training before the self-training keeps the published one.
+            assert {key.partition(".")[0] for key in cell.changes} <= {"self_train", "loss"}
+        assert sum(cell.mode is None for cell in theme.cells) == 1

@@ -178,7 +178,7 @@ def test_unsure_pixels_of_a_teacher_are_no_negatives() -> None:
     labels[:, :3] = IGNORE
     config = LossConfig(ignored_as_negative=True)
     size = (6, 6)
-    mixed = segmentation_loss(logits, labels, config, mask_size=size, by_teacher=(False, True, False))
+    mixed = segmentation_loss(logits, labels, config, mask_size=size, unannotated=(False, True, False))
     (gradient,) = torch.autograd.grad(mixed.total, logits)
     assert gradient[1, :, :3].abs().max() == 0
     assert all(gradient[place, :, :3].abs().min() > 0 for place in (0, 2))
@@ -202,7 +202,7 @@ def test_binary_cross_entropy_is_the_mean_over_all_pixels(
     logits, labels = _random(3)
     logits.requires_grad_()
     config = LossConfig(kind="binary_cross_entropy", ignored_as_negative=negative)
-    parts = segmentation_loss(logits, labels, config, mask_size=(8, 10), by_teacher=by_teacher)
+    parts = segmentation_loss(logits, labels, config, mask_size=(8, 10), unannotated=by_teacher)
     # To the masks' size, and from there to the labels'.
     resized = F.interpolate(logits, size=(8, 10), mode="bilinear", align_corners=False)
     resized = F.interpolate(resized, size=(4, 5), mode="bilinear", align_corners=False)

@@ -54,3 +54,40 @@ def test_a_teachers_labels_stay_as_they_are(batch: Batch, setting: str) -> None:
     mixed = supervision.targets(batch._replace(by_teacher=(False, True, False)), grid_logits, mask_size=SIDE)
     assert not torch.equal(own[1], batch.labels[1])
     assert torch.equal(mixed, torch.stack([own[0], batch.labels[1], own[2]]))
+
+
+@pytest.mark.parametrize("setting", ["transductive_oracle", "transductive_strict"])
+@pytest.mark.parametrize("confidence", [0.5, 0.9])
+def test_pixels_below_the_confidence_are_ignored(batch: Batch, setting: str, confidence: float) -> None:
+    maps = 3 * torch.randn(3, SPLIT.num_classes, *SIDE) - 5
+    every = Supervision(setting, SPLIT).targets(batch, maps, mask_size=SIDE)
+    sure = Supervision(setting, SPLIT, confidence=confidence).targets(batch, maps, mask_size=SIDE)
+    pseudo = torch.isin(every, torch.tensor(SPLIT.unseen))
+    expected, scores = every.clone(), maps.sigmoid()
+    for picture, row, column in pseudo.nonzero().tolist():
+        if scores[picture, every[picture, row, column], row, column] < confidence:
+            expected[picture, row, column] = IGNORE
+    assert torch.equal(sure, expected)
+    assert 0 < (sure[pseudo] == IGNORE).sum() < pseudo.sum()
+
+
+@pytest.mark.parametrize("setting", ["transductive_oracle", "transductive_strict"])
+def test_a_picture_without_labels_gets_those_of_inference(batch: Batch, setting: str) -> None:
+    maps = 3 * torch.randn(3, SPLIT.num_classes, *SIDE)
+    supervision = Supervision(setting, SPLIT, confidence=0.5)
+    labels = supervision.targets(batch._replace(unlabelled=(False, True, False)), maps, mask_size=SIDE)
+    own = supervision.targets(batch, maps, mask_size=SIDE)
+    assert torch.equal(labels[[0, 2]], own[[0, 2]])
+    seen, scores = set(range(SPLIT.num_classes)) - set(SPLIT.unseen), maps[1].sigmoid()
+    for row in range(SIDE[0]):
+        for column in range(SIDE[1]):
+            ranked = {c: float(scores[c, row, column]) - 0.1 * (c in seen) for c in range(SPLIT.num_classes)}
+            best = max(ranked, key=ranked.__getitem__)
+            kept = scores[best, row, column] >= 0.5 and not batch.padding[1, row, column]
+            assert labels[1, row, column] == (best if kept else IGNORE)
+
+
+def test_ignored_pixels_of_a_picture_without_labels_say_nothing(batch: Batch) -> None:
+    assert batch.unannotated == (False, False, False)
+    mixed = batch._replace(by_teacher=(True, False, False), unlabelled=(False, True, False))
+    assert mixed.unannotated == (True, True, False)

@@ -4,21 +4,24 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cascade_core.configs.ablations import THEMES, cell_recipe, named_theme
 from cascade_core.configs.recipes import recipe
+from cascade_core.runtime.files import write_json
 from components.results.cell_chart import cell_chart
 from components.results.picture_counts import CountsOfPictures
 from pipelines.graphs.runner import Data
+from pipelines.graphs.training import Measured
 from pipelines.workstation import ablations
 from pipelines.workstation.ablation_page import CellRow, ThemeResult, differences, index_page
 from pipelines.workstation.ablations import BASES, Grid, chains_of, run, themes_for, unnamed, write_result
 from pipelines.workstation.chain_plan import plans_of
 from pipelines.workstation.chains import Chain
-from pipelines.workstation.mini_results import folder_name
+from pipelines.workstation.mini_results import MODES, folder_name
 
 DATA = Data(**{name: Path(name) for name in ("prepared", "splits", "text", "clip")})
 
@@ -51,6 +54,7 @@ def test_equal_cells_are_trained_once_and_shared_with_the_table() -> None:
         )
         for theme in THEMES.values()
         for cell in theme.cells
+        if cell.mode is None  # a self-training starts from the base's training
         for seed in (0, 1)
     }
     assert len(chains) == len(configs) < len(runs)
@@ -96,6 +100,57 @@ def test_a_penalty_is_one_more_evaluation_of_the_same_model() -> None:
     assert names[0] == "evaluate-inductive-test2"
     assert names[1:3] == ["evaluate-penalty_0-test2", "evaluate-penalty_0.05-test2"]
     assert len(set(names)) == len(runs) and len({model.model for model in plan.models}) == 1
+
+
+@pytest.mark.usefixtures("_no_data")
+def test_self_trainings_share_their_parent_with_the_table() -> None:
+    own = grid("self_training_cascade", seeds=[3])
+    runs = {one.cell: one for one in own.runs()}
+    table = Chain("mini_cascade_clip", 3, DATA, self_trainings=MODES)
+    folder = Path("w") / folder_name(table)
+    ((shared, chain),) = chains_of(list(runs.values())).items()
+    assert shared == folder and (chain.recipe, chain.overrides) == ("mini_cascade_clip", ())
+    (plan,) = plans_of({shared: chain}, "test2")
+    models = {cell: ablations._model(one, plan).model.relative_to(folder) for cell, one in runs.items()}
+    (finished,) = plans_of({folder: table}, "test2")
+    done = {model.model.relative_to(folder) for model in finished.models}
+    assert done == {models[cell] for cell in ("inductive", "oracle", "strict")}
+    assert len(set(models.values())) == len(runs) == len(own.theme.cells)
+    penalties = list(grid("penalty_cascade", seeds=[3]).runs())
+    ((_, joint),) = chains_of([*runs.values(), *penalties]).items()
+    (plan,) = plans_of({shared: joint}, "test2")
+    names = [ablations._model(one, plan).evaluation.name for one in penalties]
+    assert names[:2] == ["evaluate-inductive-test2", "evaluate-penalty_0-test2"]
+    assert ablations._model(runs["ema"], plan).model == folder / models["ema"]
+
+
+@pytest.mark.usefixtures("_no_data")
+def test_a_self_training_gets_the_overrides_of_its_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {}
+
+    def planned(run: object, data: object, start: Measured[Path], **options: Any) -> Measured[Path]:
+        given[str(run.folder)] = (start.model, options["mode"], options["overrides"])
+        return start
+
+    monkeypatch.setattr("pipelines.workstation.chains.self_train_and_score", planned)
+    own = grid("self_training", seeds=[3], overrides={"train.iterations": 4})
+    ((folder, chain),) = chains_of(list(own.runs())).items()
+    plans_of({folder: chain}, "test2")
+    assert {start for start, *_ in given.values()} == {folder / "train"}
+    settings = [{k: v for k, v in values.items() if k != "train.iterations"} for *_, values in given.values()]
+    changes = [dict(cell.changes) for cell in own.theme.cells if cell.mode is not None]
+    assert settings == changes and all(values["train.iterations"] == 4 for *_, values in given.values())
+    assert [mode for _, mode, _ in given.values()] == ["oracle"] + ["strict"] * (len(changes) - 1)
+
+
+def test_extra_pictures_are_there_and_never_scored(tmp_path: Path) -> None:
+    data = replace(DATA, prepared=tmp_path)
+    write_json(tmp_path / "summary.json", {"label_set": "mini24", "splits": {"train": {}, "val": {}}})
+    with pytest.raises(ValueError, match="trains on the pictures of val, so it cannot be scored"):
+        grid("self_training", data=data).check("val")
+    with pytest.raises(ValueError, match=r"takes the pictures of test .*prepare those splits"):
+        grid("self_training", data=data).check("test2")
+    grid("sigma", data=data).check("val")
 
 
 def test_a_base_chooses_the_themes_that_fit_it() -> None:
@@ -184,6 +239,32 @@ def test_without_an_interval_a_claim_cannot_be_told(tmp_path: Path) -> None:
         bare = [one.model_copy(update=changes) for one in measured.differences]
         text = write_result(measured.model_copy(update={"differences": tuple(bare)}), tmp_path).read_text()
         assert text.count("| cannot be told |") == 3 and "| holds |" not in text
+
+
+def test_the_page_counts_self_trainings_that_collapse(tmp_path: Path) -> None:
+    theme = named_theme("self_training")
+    unseen = {"inductive": 0.6, "ema": 0.35, "c9": 0.29}
+    keys = [(cell.name, seed) for cell in theme.cells for seed in (0, 1)]
+    rows = [row(cell, seed, unseen.get(cell, 0.7) - 0.02 * seed) for cell, seed in keys]
+    measured = ThemeResult(
+        theme=theme.name,
+        recipe="mini_zegclip",
+        command="cascade-clip ablation self_training",
+        split="test2",
+        seeds=(0, 1),
+        overrides=grid("self_training").cell_overrides(),
+        rows=tuple(rows),
+        differences=(),
+    )
+    text = write_result(measured, tmp_path).read_text()
+    assert (
+        "below 50% of the hIoU of the same seed with no self-training. Of 20 self-trainings 2 collapsed"
+        in text
+    )
+    assert "| strict, scores of at least 0.9 | 2 of 2 | 27.0 | 1 | 58.0 |" in text
+    assert "| strict, averaged teacher | 0 of 2 | 33.0 | 1 | 58.0 |" in text
+    assert "`self_train.mode=strict`, `self_train.teacher=ema`" in text and "self-train --trained" in text
+    assert "Collapses" not in write_result(result(lambda *_: 0.5), tmp_path).read_text()
 
 
 def test_equal_scores_draw_equal_charts_with_each_setting() -> None:

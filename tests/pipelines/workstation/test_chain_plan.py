@@ -14,7 +14,7 @@ from components.results.names import PICTURE_COUNTS_FILE, SCORES_FILE
 from components.results.picture_counts import read_counts, write_counts
 from pipelines.graphs.runner import Data
 from pipelines.workstation.chain_plan import ChainPlan, Seconds, outlook, plans_of
-from pipelines.workstation.chains import SECONDS_FILE, Chain
+from pipelines.workstation.chains import SECONDS_FILE, Chain, SelfTraining
 from pipelines.workstation.mini_intervals import claim_intervals, drop_uncounted
 from pipelines.workstation.mini_page import CLAIMS, MiniRow, values_by_seed
 
@@ -22,7 +22,7 @@ SPLIT, DATA = protocol("mini-18-6"), Data[Path]()
 CLAIM = CLAIMS[0]
 
 
-def plan_of(folder: Path, method: str, seed: int, **options: tuple[str, ...]) -> ChainPlan:
+def plan_of(folder: Path, method: str, seed: int, **options: tuple[SelfTraining, ...]) -> ChainPlan:
     chain = Chain(f"mini_{method}", seed, DATA, **options)  # type: ignore[arg-type]
     return ChainPlan.of(chain, folder / f"{method}-{seed}", "test2")
 
@@ -60,7 +60,7 @@ def evaluate(tmp_path: Path) -> Callable[[str, int], MiniRow]:
 
 
 def test_a_plan_lists_missing_steps_and_their_time(tmp_path: Path) -> None:
-    plans = [plan_of(tmp_path, "zegclip", seed, self_trainings=("oracle",)) for seed in (0, 1)]
+    plans = [plan_of(tmp_path, "zegclip", seed, self_trainings=(SelfTraining("oracle"),)) for seed in (0, 1)]
     assert not any(tmp_path.iterdir())
     unknown = "4 of 4 trainings are left to do, and 6 shorter steps; the time of 10 steps is not known yet"
     assert outlook(plans, 2).startswith(unknown)

@@ -1,0 +1,142 @@
+"""Teachers of self-training: a moving average of the weights, and CLIP alone."""
+
+import pytest
+import torch
+
+from cascade_core.batches.samples import Batch
+from cascade_core.checkpoints.without_training import training_free_model
+from cascade_core.clip.vision import VisionTransformer
+from cascade_core.configs.config import RunConfig
+from cascade_core.configs.recipes import with_overrides
+from cascade_core.configs.training_free import model_changes
+from cascade_core.datasets.catalogue import protocol
+from cascade_core.labels.label_set import IGNORE
+from cascade_core.model.build import build_segmentor
+from cascade_core.model.segmentor import Segmentor
+from cascade_core.train.loop import train
+from cascade_core.train.optim import build_optimizer
+from cascade_core.train.supervision import Supervision
+from cascade_core.train.teachers import Teacher, teacher_of
+from tests.tiny import tiny_config
+
+SPLIT = protocol("mini-18-6")
+STRICT = "transductive_strict"
+
+
+def config_of(**changes: object) -> RunConfig:
+    own = {f"self_train.{name}": value for name, value in changes.items()}
+    return with_overrides(tiny_config(), {"optim.warmup_iterations": 0, "model.dropout": 0.2, **own})
+
+
+def student_of(config: RunConfig) -> Segmentor:
+    torch.manual_seed(0)
+    return build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
+
+
+def batch_of(seed: int) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, SPLIT.num_classes, (2, 32, 32), generator=generator)
+    images = torch.randn(2, 3, 32, 32, generator=generator)
+    return Batch(("a", "b"), images, labels, torch.zeros(2, 32, 32, dtype=torch.bool))
+
+
+def steps(
+    config: RunConfig,
+    student: Segmentor,
+    batches: list[Batch],
+    teacher: Teacher | None,
+    vectors: torch.Tensor,
+):
+    return train(
+        student,
+        build_optimizer(student, config.optim),
+        batches,
+        config=config,
+        supervision=Supervision.of(config, STRICT, SPLIT),
+        class_vectors=vectors,
+        start=0,
+        total=len(batches),
+        device=torch.device("cpu"),
+        teacher=teacher,
+    )
+
+
+def test_the_average_equals_that_of_a_slow_loop() -> None:
+    config = config_of(teacher="ema", ema_decay=0.75)
+    student = student_of(config)
+    teacher = teacher_of(config, STRICT, student)
+    assert teacher is not None
+    expected = {name: weights.detach().double().clone() for name, weights in student.named_parameters()}
+    start = {name: weights.clone() for name, weights in expected.items()}
+    vectors = torch.randn(SPLIT.num_classes, 16)
+    for _ in steps(config, student, [batch_of(seed) for seed in range(4)], teacher, vectors):
+        for name, weights in student.named_parameters():
+            expected[name] = 0.75 * expected[name] + 0.25 * weights.detach().double()
+    averages = dict(teacher.model.named_parameters())
+    for name, weights in student.named_parameters():
+        torch.testing.assert_close(averages[name].double(), expected[name], rtol=1e-5, atol=1e-7)
+        # CLIP's frozen weights are those of the model itself: a copy would cost their memory.
+        assert (averages[name] is weights) == (not weights.requires_grad)
+    assert any(not torch.equal(expected[name], start[name]) for name in teacher.names)
+    assert not teacher.model.training and student.training
+
+
+def test_the_loss_sees_the_labels_of_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(teacher="ema")
+    student = student_of(config)
+    teacher = teacher_of(config, STRICT, student)
+    assert teacher is not None
+    with torch.no_grad():  # a teacher that differs from its model from the start
+        for average in teacher.averages.values():
+            average.add_(torch.randn_like(average))
+    batch, vectors = batch_of(0), torch.randn(SPLIT.num_classes, 16)
+    logits, size = teacher.grid_logits(batch.images, vectors)
+    supervision = Supervision.of(config, STRICT, SPLIT)
+    expected = supervision.targets(batch, logits, mask_size=size)
+    labels = []
+    targets = Supervision.targets
+
+    def kept(self: Supervision, *given: object, **options: object) -> torch.Tensor:
+        labels.append(targets(self, *given, **options))
+        return labels[-1]
+
+    monkeypatch.setattr(Supervision, "targets", kept)
+    next(steps(config, student, [batch], teacher, vectors))
+    next(steps(config, student_of(config), [batch], None, vectors))
+    assert torch.equal(labels[0], expected) and not torch.equal(labels[1], expected)
+
+
+def test_a_training_free_teacher_labels_as_its_model_predicts() -> None:
+    config = config_of(teacher="training_free")
+    student = student_of(config)
+    teacher = teacher_of(config, STRICT, student)
+    assert teacher is not None and teacher.averages == {}
+    free = with_overrides(
+        config,
+        {
+            **{f"model.{name}": value for name, value in model_changes("naclip").items()},
+            "model.fusion": "none",
+            "model.groups": [],
+            "loss.kind": "cross_entropy",
+        },
+    )
+    model, manifest = training_free_model(student.trunk.visual, free)
+    assert manifest.seen_penalty(free.evaluate) == 0.0
+    batch, vectors = batch_of(1), torch.randn(SPLIT.num_classes, 16)
+    with torch.no_grad():
+        predicted = model(batch.images, vectors).softmax(dim=1)
+    best, ids = predicted.max(dim=1)
+    logits, size = teacher.grid_logits(batch.images, vectors)
+    unlabelled = batch._replace(labels=torch.full_like(batch.labels, IGNORE), unlabelled=(True, True))
+    rule = Supervision.of(config, STRICT, SPLIT)
+    assert torch.equal(rule.targets(unlabelled, logits, mask_size=size), ids)
+    unsure = Supervision.of(config_of(teacher="training_free", confidence=0.3), STRICT, SPLIT)
+    expected = ids.masked_fill(best < 0.3, IGNORE)
+    assert torch.equal(unsure.targets(unlabelled, logits, mask_size=size), expected)
+    assert 0 < (expected == IGNORE).sum() < expected.numel()
+
+
+def test_only_self_training_with_another_teacher_has_one() -> None:
+    student = student_of(config_of())
+    assert teacher_of(config_of(), STRICT, student) is None
+    assert teacher_of(config_of(teacher="ema"), "inductive", student) is None
