@@ -102,6 +102,23 @@ def _mask_head(config: ModelConfig, tower: VisionTransformer) -> MaskHead:
     )
 
 
+def set_cosines(segmentor: Segmentor, *, of_picture: float | None, of_patch: float | None) -> None:
+    """Replace the weights of the cosines that a segmentor adds to its masks; None keeps one. All other weights stay.
+
+    Raises:
+        UserError: its decoder adds none.
+    """
+    stated = {"picture_cosine": of_picture, "patch_cosine": of_patch}
+    values = {
+        **segmentor.config.model_dump(),
+        **{name: value for name, value in stated.items() if value is not None},
+    }
+    values.pop("cosines_in_training", None)
+    segmentor.config = ModelConfig.model_validate(values)
+    if isinstance(segmentor.decoder, MaskHead):
+        segmentor.decoder.cosines = _cosines(segmentor.config)
+
+
 def _cosines(config: ModelConfig) -> TextCosines | None:
     if not config.adds_cosines:
         return None

@@ -27,6 +27,7 @@ from cascade_core.inference.precision import precision_on
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.class_split import ClassSplit, TargetSeen
+from cascade_core.model.build import set_cosines
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import World
 from cascade_core.predictor import device_named
@@ -66,6 +67,8 @@ class Request:
     seen_penalty: float | None = None
     synonyms: Synonyms | None = None
     precision: PrecisionChoice | None = None
+    picture_cosine: float | None = None
+    patch_cosine: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,15 +100,22 @@ def evaluation_job(
     Raises:
         UserError: the checkpoint is missing; without a target, it is of another protocol; with `target_seen` by
             names, it shares no seen class with the target; the graph was exported from other weights, or cannot be run;
-            the split is empty; or the background policy does not fit the label maps or the text vectors.
+            the model's decoder adds no cosines; the split is empty; or the background policy does not fit the label maps
+            or the text vectors.
     """
     checkpoint, graph = folders["checkpoint"], folders.get("graph")
     if graph is None:
         segmentor, manifest = load_segmentor(checkpoint)
+        if (request.picture_cosine, request.patch_cosine) != (None, None):
+            set_cosines(segmentor, of_picture=request.picture_cosine, of_patch=request.patch_cosine)
         choice = request.precision or manifest.config.evaluate.precision
         precision = precision_on(device_named(device), choice)
         engine = Engine(segmentor, "torch", precision)
     else:
+        if (request.picture_cosine, request.patch_cosine) != (None, None):
+            raise UserError(
+                "--picture-cosine and --patch-cosine change the checkpoint's model: leave out --graph, or them"
+            )
         manifest = load_manifest(checkpoint)
         precision = "fp32"  # of what torch computes; a graph has its own
         engine = engine_of(graph, checkpoint, manifest, request.precision or "fp32")

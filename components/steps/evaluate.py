@@ -72,6 +72,14 @@ def run(
         float | None,
         Option("Number subtracted from the scores of seen classes; if left out, as published.", minimum=0),
     ] = None,
+    picture_cosine: Annotated[
+        float | None,
+        Option("Weight of the cosine of text and picture in the masks; if left out, the model's own."),
+    ] = None,
+    patch_cosine: Annotated[
+        float | None,
+        Option("Weight of the cosine of text and patch in the masks; if left out, the model's own."),
+    ] = None,
     synonyms: SynonymRule = None,
     precision: Precision = None,
     graph: Annotated[
@@ -104,6 +112,9 @@ def run(
     --seen-penalty replaces the published penalty, for every setting; fit-thresholds proposes one. --synonyms replaces
     the checkpoint's rule for classes with synonyms, --precision its precision; the results record the one used.
 
+    --picture-cosine and --patch-cosine add these cosines to the masks of any model with a mask decoder, whether its
+    training knew of them or not.
+
     --graph scores a graph that `export` wrote, such as one in int8: it computes the logits of each picture or window, and
     all else is as for the checkpoint. Its precision is fp32; OpenVINO's graphs also take --precision bf16, for what is
     not in int8. `scores.json` records `engine` and `precision`; the gate takes no such scores.
@@ -114,7 +125,7 @@ def run(
     Raises:
         UserError: the checkpoint is missing, is of another protocol without --target, or shares no seen class name
             with the target under --target-seen names; the graph was exported from other weights, or cannot be run in
-            this precision; the split is empty; the background policy does not fit the label maps or the text vectors;
+            this precision; the decoder adds no cosines; the split is empty; the background policy does not fit the label maps or the text vectors;
             or the seen penalty is no number from 0 to 1.
     """
     import math
@@ -134,7 +145,17 @@ def run(
     check_limit(limit)
     check_seen_penalty(seen_penalty)
     request = Request(
-        split, control, limit, target, background, target_seen, seen_penalty, synonyms, precision
+        split,
+        control,
+        limit,
+        target,
+        background,
+        target_seen,
+        seen_penalty,
+        synonyms,
+        precision,
+        picture_cosine,
+        patch_cosine,
     )
     world = world_of(os.environ)
     device = device_of(world) if world.launched else None

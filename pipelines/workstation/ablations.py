@@ -32,7 +32,14 @@ from pipelines.workstation.ablation_page import (
     page,
 )
 from pipelines.workstation.chain_plan import ChainPlan, outlook, plans_of
-from pipelines.workstation.chains import Chain, FolderRunner, SelfTraining, run_untracked, training_digest
+from pipelines.workstation.chains import (
+    Chain,
+    FolderRunner,
+    Scoring,
+    SelfTraining,
+    run_untracked,
+    training_digest,
+)
 from pipelines.workstation.mini_intervals import drop_uncounted
 from pipelines.workstation.mini_page import MiniRow
 from pipelines.workstation.mini_results import folder_name, provenance_of, require_folder, source_of
@@ -44,13 +51,13 @@ BASES = {"none": "mini_zegclip", "cascade": "mini_cascade_clip"}
 
 @dataclass(frozen=True)
 class CellRun:
-    """A cell with one seed: the folder and chain of its training, the seen penalty if that is not the training's own, and its self-training."""
+    """A cell with one seed: the folder and chain of its training, its settings of inference if they are not the training's own, and its self-training."""
 
     cell: str
     seed: int
     folder: Path
     chain: Chain
-    penalty: float | None
+    scoring: Scoring | None
     self_training: SelfTraining | None = None
 
 
@@ -82,11 +89,9 @@ class Grid:
         # A self-training starts from the base's training, which knows nothing of its settings.
         name = self.base if cell.mode is not None else cell_recipe(self.base, self.theme, cell)
         config = named_recipe(name, self.overrides, seed=seed)
-        own = config.evaluate.seen_penalty
-        # What trains nothing shares no training: its penalty is its own.
-        usual = base.evaluate.seen_penalty if config.model.trains else own
-        evaluate = config.evaluate.model_copy(update={"seen_penalty": usual})
-        training = unnamed(config.model_copy(update={"evaluate": evaluate}))
+        # What trains nothing shares no training: its settings are its own.
+        training, scoring = as_trained(config, base) if config.model.trains else (config, None)
+        training = unnamed(training)
         data = self.by_template or self.data if config.model.text == "templates" else self.data
         plain = shared.get(training.model_copy(update={"seed": 0}).model_dump_json())
         if plain is not None:
@@ -96,8 +101,7 @@ class Grid:
             chain = Chain(name, seed, data, overrides=tuple(self.overrides.items()))
             stem = base.recipe.removeprefix("mini_")
             folder = self.work / f"{stem}-cell-s{seed}-{training_digest(training, data)}"
-        penalty = None if own == usual else own
-        return CellRun(cell.name, seed, folder, chain, penalty, self._self_training(cell))
+        return CellRun(cell.name, seed, folder, chain, scoring, self._self_training(cell))
 
     def _self_training(self, cell: Cell) -> SelfTraining | None:
         """Return the self-training of a cell, with what it changes in the configuration of the training before it."""
@@ -149,6 +153,22 @@ class Grid:
         }
 
 
+def as_trained(config: RunConfig, base: RunConfig) -> tuple[RunConfig, Scoring | None]:
+    """Return the configuration of a cell's training, and what its scoring changes in the trained model, if anything.
+
+    Cells with equal trainings share one: a seen penalty, and cosines of which the training does not know, count at inference alone.
+    """
+    own, usual = config.evaluate.seen_penalty, base.evaluate.seen_penalty
+    evaluate = config.evaluate.model_copy(update={"seen_penalty": usual})
+    model, weights = config.model, {}
+    if model.cosines_in_training == 0:
+        weights = {name: getattr(model, name) for name in ("picture_cosine", "patch_cosine")}
+        model = model.model_copy(update={**dict.fromkeys(weights, 0.0), "cosines_in_training": 1.0})
+    scoring = Scoring(seen_penalty=None if own == usual else own, **weights)
+    training = config.model_copy(update={"evaluate": evaluate, "model": model})
+    return training, scoring if scoring.options else None
+
+
 def unnamed(config: RunConfig) -> RunConfig:
     """Return a configuration without the names of its recipe and method, which change no number."""
     return config.model_copy(update={"recipe": "", "method": ""})
@@ -160,12 +180,12 @@ def _plain_recipes() -> dict[str, str]:
 
 
 def chains_of(runs: Sequence[CellRun]) -> dict[Path, Chain]:
-    """Join runs of one training: its chain has the penalties and self-trainings of all."""
+    """Join runs of one training: its chain has the scorings and self-trainings of all."""
     chains: dict[Path, Chain] = {}
     for run in runs:
         chain = chains.setdefault(run.folder, run.chain)
-        if run.penalty is not None and run.penalty not in chain.penalties:
-            chains[run.folder] = replace(chain, penalties=(*chain.penalties, run.penalty))
+        if run.scoring is not None and run.scoring not in chain.scorings:
+            chain = chains[run.folder] = replace(chain, scorings=(*chain.scorings, run.scoring))
         own = run.self_training
         if own is not None and own not in chain.self_trainings:
             chains[run.folder] = replace(chain, self_trainings=(*chain.self_trainings, own))
@@ -307,13 +327,13 @@ def _measured(
 
 
 def _model(run: CellRun, plan: ChainPlan) -> Measured[Path]:
-    """Return the model of a run, with the evaluation under its penalty; `run_chain` states their order."""
+    """Return the model of a run, with the evaluation of its own scoring; `run_chain` states their order."""
     own, chain = run.self_training, plan.chain
     if own is not None:
         return plan.models[1 + chain.self_trainings.index(own)]
-    if run.penalty is None:
+    if run.scoring is None:
         return plan.models[0]
-    return plan.models[1 + len(chain.self_trainings) + chain.penalties.index(run.penalty)]
+    return plan.models[1 + len(chain.self_trainings) + chain.scorings.index(run.scoring)]
 
 
 def _command(grid: Grid, base: str | None, split: str) -> str:

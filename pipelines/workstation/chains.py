@@ -80,8 +80,27 @@ class SelfTraining:
 
 
 @dataclass(frozen=True)
+class Scoring:
+    """Options of the evaluate step that replace a trained model's own settings of inference; None keeps one."""
+
+    seen_penalty: float | None = None
+    picture_cosine: float | None = None
+    patch_cosine: float | None = None
+
+    @property
+    def options(self) -> dict[str, float]:
+        """The options that replace something."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @property
+    def name(self) -> str:
+        """The setting in the name of the evaluation's folder, such as `penalty_0.05`."""
+        return "_".join(f"{key.removeprefix('seen_')}_{value:g}" for key, value in self.options.items())
+
+
+@dataclass(frozen=True)
 class Chain:
-    """One training of a recipe, and the self-trainings, controls and further seen penalties that start from it.
+    """One training of a recipe, and the self-trainings, controls and further scorings that start from it.
 
     With `random_tower`, a control, random weights replace CLIP, and the model is only evaluated. `model` is a registered
     version ("models:/NAME/3") that is fetched and evaluated instead of a training. `overrides` are pairs of a dotted name
@@ -97,7 +116,7 @@ class Chain:
     model: str | None = None
     overrides: tuple[tuple[str, Any], ...] = ()
     processes: int | None = None
-    penalties: tuple[float, ...] = ()
+    scorings: tuple[Scoring, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -181,9 +200,9 @@ def run_chain(
         control = {**scoring, "control": "words"}
         evaluation = run(evaluate.run, chain.data, "control_words", checkpoint=start.model, **control)
         models.append(replace(start, evaluation=evaluation))
-    for penalty in chain.penalties:
-        other = {**scoring, "seen_penalty": penalty}
-        evaluation = run(evaluate.run, chain.data, f"penalty_{penalty:g}", checkpoint=start.model, **other)
+    for replaced in chain.scorings:
+        other = {**scoring, **replaced.options}
+        evaluation = run(evaluate.run, chain.data, replaced.name, checkpoint=start.model, **other)
         models.append(replace(start, evaluation=evaluation))
     return models
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from cascade_core.configs.config import ModelConfig
 from cascade_core.model.aggregation import AttendedLevels, gaussian_weights
+from cascade_core.model.build import set_cosines
 from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor
 
@@ -199,3 +200,14 @@ def test_cosines_of_picture_and_patches_join_the_masks(share: float) -> None:
     torch.testing.assert_close(
         model.train().decode(features, vectors) - decoded, share * (expected - decoded)
     )
+
+
+@torch.no_grad()
+def test_a_trained_model_can_get_other_cosines() -> None:
+    changed, built = segmentor(**CASCADE), segmentor(**CASCADE, picture_cosine=1.0, patch_cosine=-2.0)
+    set_cosines(changed, of_picture=1.0, of_patch=-2.0)
+    assert torch.equal(logits(changed), logits(built)) and changed.config == built.config
+    set_cosines(changed, of_picture=None, of_patch=0.0)
+    assert (changed.config.picture_cosine, changed.config.patch_cosine) == (1.0, 0.0)
+    with pytest.raises(ValueError, match="patch_cosine=-1.0 needs decoder='masks' or 'two_frequency'"):
+        set_cosines(segmentor(decoder="linear", trunk="frozen"), of_picture=None, of_patch=-1.0)

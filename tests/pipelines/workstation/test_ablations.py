@@ -61,8 +61,8 @@ def test_equal_cells_are_trained_once_and_shared_with_the_table() -> None:
     for plain in ("zegclip", "cascade_clip", "zegclip_no_rd", "decoder_ce", "baseline", "naive_fusion"):
         chain = Chain(f"mini_{plain}", 1, DATA)
         assert Path("w") / folder_name(chain) in chains
-    with_penalties = [chain for chain in chains.values() if chain.penalties]
-    assert {(chain.recipe, len(chain.penalties)) for chain in with_penalties} == {
+    with_scorings = [chain for chain in chains.values() if chain.scorings]
+    assert {(chain.recipe, len(chain.scorings)) for chain in with_scorings} == {
         ("mini_zegclip", 6),
         ("mini_cascade_clip", 6),
     }
