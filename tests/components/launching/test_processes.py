@@ -16,7 +16,7 @@ from cascade_core.checkpoints.checkpoint import load_manifest
 from cascade_core.data.prepared import data_root, read_index
 from components.launching import processes as launch
 from components.results.picture_files import read_kept, read_pictures
-from components.steps import evaluate, train
+from components.steps import evaluate, self_train, train
 from components.training.resume_checkpoints import NEWEST
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 
@@ -115,6 +115,23 @@ def test_two_processes_self_train_as_one(folders: Folders, single: Path, tmp_pat
     arguments = {**folders.steps, "trained": single, "mode": "oracle", "overrides": {}}
     one, two = tmp_path / "one", tmp_path / "two"
     launch.run("self_train", {**arguments, "out": one}, processes=1)
+    launch.run("self_train", {**arguments, "out": two}, processes=2)
+    assert_same_training(one, two)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_with_the_averages_of_one(
+    folders: Folders, single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"iterations": 4, "teacher": "ema", "ema_decay": 0.5, "extra_splits": ["val"]}
+    overrides = {f"self_train.{name}": value for name, value in settings.items()}
+    arguments = {**folders.steps, "trained": single, "mode": "strict", "overrides": overrides}
+    one, two = tmp_path / "one", tmp_path / "two"
+    self_train.run(**arguments, out=one)
+    with monkeypatch.context() as patch:
+        interrupt_after(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            self_train.run(**arguments, out=two)
     launch.run("self_train", {**arguments, "out": two}, processes=2)
     assert_same_training(one, two)
 
