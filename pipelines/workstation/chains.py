@@ -75,7 +75,7 @@ class SelfTraining:
         """The name of its folder in that of the chain: the mode, and a digest of the overrides."""
         if not self.overrides:
             return self.mode
-        text = json.dumps(dict(self.overrides), sort_keys=True)
+        text = json.dumps(dict(self.overrides), sort_keys=True, allow_nan=False)
         return f"{self.mode}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
