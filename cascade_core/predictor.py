@@ -15,7 +15,14 @@ from torch import Tensor
 from cascade_core.batches.transforms import seen_size
 from cascade_core.checkpoints.checkpoint import MODEL_FILE, CheckpointManifest, load_segmentor
 from cascade_core.checkpoints.model_folder import locate
-from cascade_core.clip.text import TextTransformer, class_means, class_vectors, num_texts, template_vectors
+from cascade_core.clip.text import (
+    TextTransformer,
+    class_means,
+    class_vectors,
+    num_texts,
+    template_vectors,
+    text_tokens,
+)
 from cascade_core.clip.tokenizers import Tokenizer
 from cascade_core.clip.weights import fingerprint, load_text_tower
 from cascade_core.configs.config import EvalConfig
@@ -163,7 +170,8 @@ class Predictor:
     def class_vectors(self, labels: Sequence[str]) -> ClassVectors:
         """Return the text vectors of class names, each a mean over the class's synonyms.
 
-        There is one per class, or one per class and template if the model reads those.
+        There is one per class, or one per class and template if the model reads those. A model with a text tower of its own
+        reads the ids of the tokens in their place, of the names alone.
 
         Raises:
             UserError: `checked_labels` refuses the names, or the tokenizer does not know a word.
@@ -176,6 +184,9 @@ class Predictor:
     ) -> ClassVectors:
         config = self.manifest.config
         templates = config.data.templates
+        if config.model.text == "tokens":
+            # The model's own text tower reads them; as in training, a class's first name stands for it.
+            return text_tokens(self._tokenizer, names, templates).float().to(self.device)
         encode = template_vectors if config.model.text == "templates" else class_vectors
         groups = [[name, *others] for name, others in zip(names, synonyms, strict=True)]
         labels = [label for group in groups for label in group]

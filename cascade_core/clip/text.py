@@ -14,6 +14,7 @@ from cascade_core.errors import UserError
 
 SHORT_CONTEXT = 32
 """Texts of a context up to this length are not cut: there is little to save, and their vectors stay the same to the bit."""
+TEXTS_AT_ONCE = 256
 LABELS_AT_ONCE = 1024
 """So many labels are sorted by length together; the texts of all labels might not fit into memory."""
 
@@ -46,6 +47,17 @@ class TextTransformer(nn.Module):
             states = block(states, causal=True)
         states = self.ln_final(states)
         return states[torch.arange(len(states)), tokens.argmax(dim=-1)] @ self.text_projection
+
+    def class_embeddings(
+        self, tokens: Int[Tensor, "classes templates positions"]
+    ) -> Float[Tensor, "classes embed"]:
+        """Return the vector of each class from the tokens of its templates: unit vectors, averaged, renormalised.
+
+        In contrast to `class_vectors`, gradients flow into the tower.
+        """
+        parts = [self.encode_text(part) for part in tokens.flatten(0, 1).split(TEXTS_AT_ONCE)]
+        vectors = F.normalize(torch.cat(parts), dim=-1).unflatten(0, tokens.shape[:2])
+        return mean_over_templates(vectors)
 
 
 @torch.no_grad()
@@ -104,6 +116,18 @@ def template_vectors(
     """
     _check_texts(names, templates)
     return torch.cat(list(_template_vectors(text, tokenizer, names, templates, batch_size, on_batch)))
+
+
+def text_tokens(
+    tokenizer: Tokenizer, names: Sequence[str], templates: Sequence[str]
+) -> Int[Tensor, "names templates context"]:
+    """Return the token ids of every name in every template.
+
+    Raises:
+        UserError: as `class_vectors`.
+    """
+    _check_texts(names, templates)
+    return torch.stack([_tokens(tokenizer, name, templates) for name in names])
 
 
 def mean_over_templates(vectors: Float[Tensor, "names templates embed"]) -> Float[Tensor, "names embed"]:
@@ -171,6 +195,13 @@ def _tokens(tokenizer: Tokenizer, label: str, templates: Sequence[str]) -> Int[T
         return tokenizer([template.replace("{}", label) for template in templates])
     except UserError as error:
         raise UserError(f"label {label!r}: {error}") from error
+
+
+def first_rows(
+    rows: Int[Tensor, "labels templates context"], counts: Sequence[int]
+) -> Int[Tensor, "classes templates context"]:
+    """Return the row of each class's first label; the labels are in the order of their classes, `counts` for each."""
+    return torch.stack([group[0] for group in rows.split(list(counts))])
 
 
 def class_means(

@@ -44,7 +44,7 @@ class FusedAttention(nn.Module):
             query, key, value = self.projected(tokens)
         else:
             width = tokens.shape[-1]
-            query_weight, rest_weight = self.in_proj_weight.split([width, 2 * width])
+            query_weight, rest_weight = self.input_weight().split([width, 2 * width])
             query_bias, rest_bias = self.in_proj_bias.split([width, 2 * width])
             attended = torch.cat([tokens, prompts], dim=1)
             (query,) = self._heads(F.linear(tokens, query_weight, query_bias), 1)
@@ -53,8 +53,12 @@ class FusedAttention(nn.Module):
 
     def projected(self, tokens: Tokens) -> tuple[Heads, Heads, Heads]:
         """Return queries, keys and values of every head, biases included."""
-        query, key, value = self._heads(F.linear(tokens, self.in_proj_weight, self.in_proj_bias), 3)
+        query, key, value = self._heads(F.linear(tokens, self.input_weight(), self.in_proj_bias), 3)
         return query, key, value
+
+    def input_weight(self) -> Float[Tensor, "inputs width"]:
+        """Return the weights of queries, keys and values, one below the other."""
+        return self.in_proj_weight
 
     def joined(self, heads: Heads) -> Tokens:
         """Concatenate the heads' outputs and apply the output projection."""

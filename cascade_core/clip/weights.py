@@ -148,14 +148,20 @@ def _load_folder(
     tensors = read_tensors(path, prefix=prefix)
     state = {key.removeprefix(prefix): tensor.float() for key, tensor in tensors.items()}
     module = fitting(lambda: kind(config), state, source=_unfit(path, config)).eval()
+    return module, load_tokenizer(folder)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Return the tokenizer of a CLIP folder, without reading weights; UserError names a missing or unfit file."""
+    config = read_clip_config(folder)
     if not (folder / VOCABULARY_FILE).is_file():
-        return module, BytePairTokenizer(config.context_length)
+        return BytePairTokenizer(config.context_length)
     path = folder / VOCABULARY_FILE
     words = validated(tuple[str, ...], read_json(path), source=path, way_out="import the CLIP again")
     tokenizer = WordTokenizer(words, config.context_length)
     if tokenizer.vocab_size > config.vocab_size:
         raise UserError(f"{path} has {len(words)} words, more than vocab_size {config.vocab_size} takes")
-    return module, tokenizer
+    return tokenizer
 
 
 def _unfit(source: Path | str, config: ClipConfig) -> str:

@@ -22,9 +22,14 @@ from cascade_core.configs.config import (
 from cascade_core.configs.templates import CAT_SEG_TEMPLATE
 from cascade_core.configs.training_free import CLIP_MEAN, CLIP_STD
 
+MINI_LR = 2e-3
 WINDOW, STRIDE, SQUARE = 384, 256, 640
 """Side and stride of the windows, and side of the square to which pictures are resized."""
 LAST_BLOCK = LastBlock(attention="value", residual_of="class_token")
+TUNED = {"model.tuned": "queries_values", "model.text": "tokens"}
+"""The changes that make the head on a frozen CLIP the published method: both towers train, and the text is encoded in every step."""
+CLIP_SHARE = 0.01
+"""The learning rate of CLIP's weights is so much of the head's."""
 _OPTIM = OptimConfig(
     decoder_lr=2e-4, weight_decay=1e-4, schedule="cosine", min_lr=0.0, warmup_iterations=0, clip_norm=0.01
 )
@@ -92,6 +97,6 @@ def mini_changes() -> Mapping[str, Any]:
         "model.mask_size": "input",
         "loss.kind": "binary_cross_entropy",
         **{f"optim.{field}": getattr(_OPTIM, field) for field in _OPTIM.model_fields_set},
-        "optim.decoder_lr": 2e-3,
+        "optim.decoder_lr": MINI_LR,
         "evaluate.seen_penalty": 0.0,
     }

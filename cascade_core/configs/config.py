@@ -41,8 +41,9 @@ Refine = Literal["off", "pamr"]
 """Whether scores are refined along the picture's edges (`inference/refine.py`)."""
 Aggregation = Literal["gaussian", "gaussian_fixed", "uniform", "learned", "concatenated", "attention"]
 """How the levels of a group become one memory (`model/aggregation.py`)."""
-TextForm = Literal["mean", "templates"]
-"""A class's text vectors: their mean over the prompt templates, or one for each template."""
+TextForm = Literal["mean", "templates", "tokens"]
+"""What stands for a class: the mean of its text vectors over the prompt templates, one vector for each template, or the ids
+of each text's tokens, as numbers: then the model has a text tower of its own."""
 Average = Literal["probabilities", "logits"]
 """What is averaged over the windows and views of a picture."""
 STRICT_SEEN_PENALTY = 0.1
@@ -168,7 +169,10 @@ class ModelConfig(Frozen):
     position_resize: PositionResize = "bilinear"
     last_block: LastBlock = LastBlock()
     decoder: str = "masks"  # one of `DECODERS` in model/build.py
-    text: TextForm = _added("mean")  # the text vectors that the decoder reads
+    text: TextForm = _added("mean")  # what stands for a class
+    # The weights of CLIP that train: those of queries and values in the attention of the image tower, and, with
+    # text 'tokens', of the text tower (CAT-Seg).
+    tuned: Literal["nothing", "queries_values"] = _added("nothing")
     # The map of 'optimal_transport' at inference; training always adds the losses of both.
     inference_map: Literal["both", "decoder", "scores"] = _added("both")
     cost: CostAggregation = _added(CostAggregation())  # of decoder 'cost_aggregation'
@@ -234,7 +238,7 @@ class ModelConfig(Frozen):
                 f"last_block.attention={self.last_block.attention!r} gives patches only, without prompts and CLS: use "
                 "trunk='frozen' and decoder='cosine', 'linear' or 'cost_aggregation'"
             )
-        if self.decoder == "optimal_transport" and self.text == "mean":
+        if self.decoder == "optimal_transport" and self.text != "templates":
             raise UserError(
                 "decoder='optimal_transport' reads a vector of each template: use text='templates'"
             )
@@ -256,7 +260,15 @@ class ModelConfig(Frozen):
     def _check_additions(self) -> None:
         """Refuse settings that would change nothing."""
         settings = {
-            "text": (self.text == "mean", "decoder='optimal_transport'", self.decoder not in MEAN_DECODERS),
+            "text": (
+                self.text == "mean",
+                "decoder='optimal_transport'"
+                if self.text == "templates"
+                else "tuned='queries_values' and a decoder of one vector per class",
+                self.decoder not in MEAN_DECODERS
+                if self.text == "templates"
+                else self.tuned != "nothing" and self.decoder != "optimal_transport",
+            ),
             "inference_map": (
                 self.inference_map == "both",
                 "decoder='optimal_transport'",
@@ -315,7 +327,12 @@ class ModelConfig(Frozen):
     @property
     def trains(self) -> bool:
         """Whether the model has weights to train; a cosine decoder on a frozen CLIP has none."""
-        return self.trunk != "frozen" or self.decoder != "cosine"
+        return self.trunk != "frozen" or self.decoder != "cosine" or self.tuned != "nothing"
+
+    @property
+    def reads_templates(self) -> bool:
+        """Whether a class has a row for each prompt template."""
+        return self.text != "mean"
 
 
 class LossConfig(Frozen):
@@ -342,6 +359,7 @@ class OptimConfig(Frozen):
 
     prompt_lr: float = Field(default=2e-4, gt=0)
     decoder_lr: float = Field(default=2e-4, gt=0)
+    clip_lr: float = _added(2e-6, gt=0)  # of the weights of CLIP that train (`model.tuned`)
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
@@ -482,9 +500,14 @@ class RunConfig(Frozen):
     evaluate: EvalConfig
 
     def vectors_shape(self, num_classes: int) -> tuple[int, ...]:
-        """Return the shape of the text vectors of some classes: [classes, embed], or [classes, templates, embed]."""
-        templates = (len(self.data.templates),) if self.model.text == "templates" else ()
-        return (num_classes, *templates, self.model.clip.embed_dim)
+        """Return the shape of what stands for some classes: [classes, embed], [classes, templates, embed or tokens]."""
+        templates = (len(self.data.templates),) if self.model.reads_templates else ()
+        clip = self.model.clip
+        return (
+            num_classes,
+            *templates,
+            clip.context_length if self.model.text == "tokens" else clip.embed_dim,
+        )
 
     @property
     def self_train_start(self) -> int:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from cascade_core.configs.ablations import SEPARATOR, SPT_SEG, cell_overrides, cells_of
 from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, MINI_HARD_CLIP, backbone_changes
-from cascade_core.configs.cat_seg import cat_seg_frozen, mini_changes
+from cascade_core.configs.cat_seg import CLIP_SHARE, MINI_LR, TUNED, cat_seg_frozen, mini_changes
 from cascade_core.configs.config import (
     DataConfig,
     EvalConfig,
@@ -47,6 +47,7 @@ METHOD_NAMES = {
     "baseline": "frozen CLIP + decoder, cross-entropy",
     "linear": "linear pixel-text map",
     "otseg": "OTSeg+",
+    "cat_seg": "CAT-Seg",
     "cat_seg_frozen": "CAT-Seg's head on the frozen CLIP",
     "maskclip": "MaskCLIP",
     "sclip": "SCLIP",
@@ -128,6 +129,16 @@ def otseg_context59() -> RunConfig:
 def otseg_cocostuff() -> RunConfig:
     """OTSeg+ on COCO-Stuff 156/15: 80k iterations, 100 prompts, eight texts per class."""
     return with_overrides(zegclip_cocostuff(), otseg_changes("cocostuff"))
+
+
+def cat_seg_cocostuff() -> RunConfig:
+    """CAT-Seg, trained on all 171 classes of COCO-Stuff: 80k iterations at batch 4, with queries and values of both towers."""
+    return _changed(cat_seg_frozen_cocostuff(), "cat_seg_cocostuff", "cat_seg", TUNED)
+
+
+def cat_seg_voc12() -> RunConfig:
+    """CAT-Seg on Pascal VOC 15/5, with the settings for COCO-Stuff: its authors tested no such split."""
+    return _changed(cat_seg_frozen_voc12(), "cat_seg_voc12", "cat_seg", TUNED)
 
 
 def cat_seg_frozen_cocostuff() -> RunConfig:
@@ -242,6 +253,11 @@ def mini_otseg() -> RunConfig:
     return _variant(mini_zegclip(), "otseg", TRANSPORT)
 
 
+def mini_cat_seg() -> RunConfig:
+    """CAT-Seg on the mini benchmark: its head, and queries and values of both towers train."""
+    return _variant(mini_cat_seg_frozen(), "cat_seg", {**TUNED, "optim.clip_lr": CLIP_SHARE * MINI_LR})
+
+
 def mini_cat_seg_frozen() -> RunConfig:
     """CAT-Seg's head on the frozen CLIP: a cost volume, aggregated over patches and classes."""
     return _variant(mini_zegclip(), "cat_seg_frozen", mini_changes())
@@ -322,6 +338,7 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         mini_spt_seg_cascade,
         mini_frozen_cascade,
         mini_cat_seg_frozen,
+        mini_cat_seg,
         hard_zegclip,
         hard_cascade_clip,
         zegclip_voc12,
@@ -340,6 +357,8 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         otseg_cocostuff,
         cat_seg_frozen_voc12,
         cat_seg_frozen_cocostuff,
+        cat_seg_voc12,
+        cat_seg_cocostuff,
     )
 }
 _RECIPES |= {f"mini_{method}": partial(mini_training_free, method) for method in LAST_BLOCKS}
@@ -357,8 +376,8 @@ def trained_recipe_names() -> tuple[str, ...]:
 
 
 def reads_templates(recipes: Sequence[str], overrides: Mapping[str, Any] | None = None) -> bool:
-    """Return whether one of these recipes reads the text vectors of every template; a theme stands for its cells."""
-    return any(recipe(name, overrides).model.text == "templates" for name in cells_of(recipes))
+    """Return whether one of these recipes reads a row for every template; a theme stands for its cells."""
+    return any(recipe(name, overrides).model.reads_templates for name in cells_of(recipes))
 
 
 def naming_recipe(recipes: Sequence[str]) -> str:

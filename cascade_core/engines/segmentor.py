@@ -62,6 +62,7 @@ class GraphSegmentor(Segmentor):
     def __init__(self, config: RunConfig, run: RunGraph) -> None:
         nn.Module.__init__(self)
         self.config = config.model
+        self.text = None
         self.trunk = _PassOn(config.data.mean, config.data.std, config.model.clip.patch_size)  # type: ignore[assignment]
         self._run = run
 

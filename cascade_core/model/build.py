@@ -7,6 +7,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from cascade_core.clip.text import TextTransformer
+from cascade_core.clip.tuning import tune_queries_and_values
 from cascade_core.clip.vision import DeepPrompts, VisionTransformer, resize_position_grid
 from cascade_core.configs.config import ModelConfig
 from cascade_core.model.aggregation import AGGREGATORS, level_weights
@@ -25,8 +27,12 @@ from cascade_core.runtime.listing import by_name
 Part = TypeVar("Part", bound=nn.Module)
 
 
-def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int) -> Segmentor:
+def build_segmentor(
+    config: ModelConfig, visual: VisionTransformer, *, seed: int, text: TextTransformer | None = None
+) -> Segmentor:
     """Compose a segmentor around a copy of `visual`; only `seed` decides its new weights.
+
+    A model of tokens also gets a copy of the text tower `text`; without one, its tower is random.
 
     This resizes CLIP's position grid once, to the configured picture size, and keeps torch's global random state.
 
@@ -46,7 +52,20 @@ def build_segmentor(config: ModelConfig, visual: VisionTransformer, *, seed: int
             last_block=config.last_block,
             spectral=_spectral(config),
         )
-        return Segmentor(config, trunk, decoder(config, tower))
+        segmentor = Segmentor(config, trunk, decoder(config, tower), _text_tower(config, text))
+        if config.tuned == "queries_values":
+            last_attends = config.last_block.attention != "value"
+            tune_queries_and_values(trunk.visual.blocks, last_attends=last_attends)
+            if segmentor.text is not None:
+                tune_queries_and_values(segmentor.text.blocks, last_attends=True)
+        return segmentor
+
+
+def _text_tower(config: ModelConfig, text: TextTransformer | None) -> TextTransformer | None:
+    if config.text != "tokens":
+        return None
+    tower = TextTransformer(config.clip) if text is None else deepcopy(text)
+    return tower.requires_grad_(False)
 
 
 def _tower_at(config: ModelConfig, visual: VisionTransformer) -> VisionTransformer:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cascade_core.clip.text import TextTransformer
 from cascade_core.configs.config import ModelConfig
 from cascade_core.errors import UserError
 from cascade_core.model.decoder import Decoder
@@ -22,11 +23,15 @@ Classes = ClassVectors | PreparedClasses
 class Segmentor(nn.Module):
     """Computes mask logits of pictures for the classes whose text vectors the caller passes."""
 
-    def __init__(self, config: ModelConfig, trunk: Trunk, decoder: Decoder) -> None:
+    def __init__(
+        self, config: ModelConfig, trunk: Trunk, decoder: Decoder, text: TextTransformer | None = None
+    ) -> None:
+        """Take the parts; with a text tower, tokens stand for the classes, and their vectors are made in every call."""
         super().__init__()
         self.config = config
         self.trunk = trunk
         self.decoder = decoder
+        self.text = text
 
     @property
     def coupled_classes(self) -> bool:
@@ -59,8 +64,8 @@ class Segmentor(nn.Module):
             UserError: as `check`.
         """
         self.check(classes)
-        features = self.trunk(images)
-        return tuple(self._on_grid(maps, features) for maps in self.decoder.training_maps(features, classes))
+        features, encoded = self.trunk(images), self._encoded(classes)
+        return tuple(self._on_grid(maps, features) for maps in self.decoder.training_maps(features, encoded))
 
     def prepare(self, class_vectors: ClassVectors) -> PreparedClasses:
         """Precompute the decoder's text half, for many calls with the same classes.
@@ -71,11 +76,33 @@ class Segmentor(nn.Module):
             UserError: as `check`.
         """
         self.check(class_vectors)
-        return self.decoder.prepare(class_vectors)
+        self.check_ids(class_vectors)
+        encoded = self._encoded(class_vectors)
+        assert isinstance(encoded, Tensor)
+        return self.decoder.prepare(encoded)
+
+    def check_ids(self, classes: ClassVectors) -> None:
+        """Check that the text tower, if the model has one, knows all tokens.
+
+        Raises:
+            UserError: an id is none of its vocabulary's.
+        """
+        size = self.config.clip.vocab_size
+        if self.text is not None and not bool(((classes >= 0) & (classes < size)).all()):
+            raise UserError(
+                f"the tokens of the classes are not ids of CLIP {self.config.clip.name!r}, which has {size:,}; make them "
+                "by text-vectors with the CLIP of this model"
+            )
+
+    def _encoded(self, classes: Classes) -> Float[Tensor, "classes ..."] | PreparedClasses:
+        """Return the vectors of classes for which tokens stand; everything else as it is."""
+        if self.text is None or isinstance(classes, PreparedClasses):
+            return classes
+        return self.text.class_embeddings(classes.long())
 
     def decode(self, features: TrunkFeatures, classes: Classes) -> GridLogits:
         """Return mask logits on the decoder's grid, from the trunk's features; unless coupled, classes may come in parts."""
-        return self._on_grid(self.decoder(features, classes), features)
+        return self._on_grid(self.decoder(features, self._encoded(classes)), features)
 
     def _on_grid(
         self, cell_logits: Float[Tensor, "batch classes cells"], features: TrunkFeatures
@@ -93,9 +120,14 @@ class Segmentor(nn.Module):
             UserError: their width is not the model's embedding width, or the model does not read so many axes.
         """
         vectors = classes.vectors if isinstance(classes, PreparedClasses) else classes
-        embed_dim, by_template = self.config.clip.embed_dim, self.config.text == "templates"
-        if vectors.ndim != 2 + by_template or vectors.shape[-1] != embed_dim:
-            expected = f"[classes, {'templates, ' if by_template else ''}{embed_dim}]"
+        clip, form = self.config.clip, self.config.text
+        width, by_template = clip.embed_dim, self.config.reads_templates
+        if form == "tokens":
+            # Prepared classes are encoded already.
+            by_template = not isinstance(classes, PreparedClasses)
+            width = clip.context_length if by_template else width
+        if vectors.ndim != 2 + by_template or vectors.shape[-1] != width:
+            expected = f"[classes, {'templates, ' if by_template else ''}{width}]"
             raise UserError(
                 f"class vectors have shape {tuple(vectors.shape)}, expected {expected}; make them with this model's "
                 "recipe and CLIP"

@@ -46,8 +46,10 @@ def multiply_adds(
     of the last decoder layer); this project neither computes nor counts them.
     """
     images = torch.empty(1, 3, image_size, image_size, device="meta")
-    templates = (num_templates,) if segmentor.config.text == "templates" else ()
-    vectors = torch.empty(num_classes, *templates, segmentor.config.clip.embed_dim, device="meta")
+    config = segmentor.config
+    templates = (num_templates,) if config.reads_templates else ()
+    width = config.clip.context_length if config.text == "tokens" else config.clip.embed_dim
+    vectors = torch.empty(num_classes, *templates, width, device="meta")
     parts = multiply_adds_by_part(segmentor, images, vectors, patterns=TRUNK_AND_DECODER, methods=())
     return {"trunk": parts["trunk"], "decoder": parts["decoder"], "total": sum(parts.values())}
 

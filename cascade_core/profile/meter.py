@@ -40,6 +40,7 @@ METHOD_PARTS: Patterns = (
     # A head's own work between the calls of its modules.
     ("decoder.memories", "mid projections"),
     ("decoder.prepare", "query map"),
+    ("text.class_embeddings", "text tower"),
 )
 """Maps Python methods (`module.method`) to parts, for models that have such a module and method."""
 TRUNK_AND_DECODER: Patterns = (("trunk", "trunk"), ("decoder", "decoder"))

@@ -24,9 +24,9 @@ from cascade_core.configs.settings import TrainedSetting
 from cascade_core.inference.label_maps import label_maps
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.model.build import build_segmentor
-from cascade_core.model.queries import ClassVectors
 from cascade_core.profile.case import seconds_of
 from cascade_core.profile.memory import MIB, peak_memory
+from cascade_core.profile.random_classes import random_classes
 from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
@@ -96,7 +96,7 @@ def training_step(
         itertools.repeat(_random_batch(config, batch)),
         config=once,
         supervision=Supervision.of(config, setting, config.data.split),
-        class_vectors=_random_vectors(config),
+        class_vectors=random_classes(config, config.data.split.num_classes),
         start=0,
         total=MOST_STEPS,
         device=device,
@@ -117,7 +117,7 @@ def labelling(config: RunConfig, device: torch.device, *, size: tuple[int, int])
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0).to(device).eval()
     vocabulary = Vocabulary(
         segmentor,
-        _random_vectors(config).to(device),
+        random_classes(config, config.data.split.num_classes).to(device),
         config.loss.score_function,
         seen=config.data.split.seen,
         seen_penalty=config.evaluate.seen_penalty,
@@ -140,12 +140,6 @@ def _random_batch(config: RunConfig, size: int) -> Batch:
     labels = F.interpolate(regions, size=(side, side), mode="nearest")[:, 0].long()
     images = torch.randn(size, 3, side, side, generator=generator)
     return Batch(("",) * size, images, labels, torch.zeros_like(labels, dtype=torch.bool))
-
-
-def _random_vectors(config: RunConfig) -> ClassVectors:
-    generator = torch.Generator().manual_seed(0)
-    shape = config.vectors_shape(config.data.split.num_classes)
-    return F.normalize(torch.randn(shape, generator=generator), dim=-1)
 
 
 def _sample(batch: int, call: Callable[[], object], device: torch.device) -> Sample:

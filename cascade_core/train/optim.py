@@ -1,4 +1,4 @@
-"""AdamW in two groups and the published learning-rate schedules."""
+"""AdamW in groups and the published learning-rate schedules."""
 
 import math
 
@@ -27,15 +27,19 @@ def learning_rate(base: float, iteration: int, total_iterations: int, config: Op
 
 
 def build_optimizer(segmentor: Segmentor, config: OptimConfig) -> AdamW:
-    """Return AdamW over all trainable weights, with one group for the prompts and one for the decoder.
+    """Return AdamW over all trainable weights, in groups: the prompts, the decoder, and what trains of CLIP.
 
     Published: the same weight decay for all, including biases, norms and prompts. Weights that never get a gradient
     are in no group; AdamW would skip them anyway, without decay.
     """
     dead = names_without_gradient(segmentor)
     groups = [
-        {"name": "prompts", "params": _trainable(segmentor, "trunk.", dead), "base_lr": config.prompt_lr},
-        {"name": "decoder", "params": _trainable(segmentor, "decoder.", dead), "base_lr": config.decoder_lr},
+        {"name": name, "params": _trainable(segmentor, name, dead), "base_lr": rate}
+        for name, rate in (
+            ("prompts", config.prompt_lr),
+            ("decoder", config.decoder_lr),
+            ("clip", config.clip_lr),
+        )
     ]
     return AdamW(
         [{**group, "lr": group["base_lr"]} for group in groups if group["params"]],
@@ -61,9 +65,15 @@ def clip_gradients(optimizer: AdamW, config: OptimConfig) -> None:
         )
 
 
-def _trainable(segmentor: Segmentor, prefix: str, dead: set[str]) -> list[nn.Parameter]:
+def _trainable(segmentor: Segmentor, group: str, dead: set[str]) -> list[nn.Parameter]:
     return [
         parameter
         for name, parameter in segmentor.named_parameters()
-        if parameter.requires_grad and name.startswith(prefix) and name not in dead
+        if parameter.requires_grad and _group_of(name) == group and name not in dead
     ]
+
+
+def _group_of(name: str) -> str:
+    if name.startswith(("trunk.visual.", "text.")):
+        return "clip"
+    return "prompts" if name.startswith("trunk.") else "decoder"

@@ -103,7 +103,7 @@ def prepare_target(
         protocol=places.protocol(protocol),
         image_sets=json.loads(image_sets),
         templates=config.data.templates,
-        by_template=config.model.text == "templates",
+        by_template=config.model.reads_templates,
         prepared=Path(prepared.path),
         split=Path(splits.path),
         text=Path(text.path),

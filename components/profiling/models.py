@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
@@ -16,10 +15,10 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe
 from cascade_core.errors import UserError
 from cascade_core.model.build import build_segmentor
-from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.profile.case import Subject
 from cascade_core.profile.measure import Cost, Settings, measure
+from cascade_core.profile.random_classes import random_classes
 from cascade_core.profile.two_stage import Regions, TwoStage
 from cascade_core.runtime.files import write_json
 from cascade_core.runtime.threads import threads_used
@@ -88,7 +87,7 @@ def _of_checkpoint(folder: Path, text: Path | None, num_classes: int | None) -> 
     segmentor, manifest = load_segmentor(folder)
     config = manifest.config
     if num_classes is not None:
-        vectors = _random_vectors(num_classes, config)
+        vectors = random_classes(config, num_classes)
     elif text is not None:
         # A model without training has no classes of its own.
         split = None if manifest.setting == "training_free" else config.data.split
@@ -102,7 +101,7 @@ def _of_checkpoint(folder: Path, text: Path | None, num_classes: int | None) -> 
 
 def _of_recipe(config: RunConfig, num_classes: int | None) -> Model:
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=config.seed)
-    vectors = _random_vectors(num_classes or config.data.split.num_classes, config)
+    vectors = random_classes(config, num_classes or config.data.split.num_classes)
     return _model(config.recipe, segmentor, vectors, config, "")
 
 
@@ -123,11 +122,6 @@ def _baseline(first: Model, regions: int) -> Model:
         patch_size=1,
     )
     return Model(subject, first.config)
-
-
-def _random_vectors(num_classes: int, config: RunConfig) -> ClassVectors:
-    generator = torch.Generator().manual_seed(0)
-    return F.normalize(torch.randn(config.vectors_shape(num_classes), generator=generator), dim=-1)
 
 
 def _number_duplicates(models: Sequence[Model]) -> list[Model]:

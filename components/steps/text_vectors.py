@@ -60,7 +60,9 @@ def run(
     ] = False,
     by_template: Annotated[
         bool,
-        Option("Keep the vector of each template too, as for a recipe that reads them, such as mini_otseg."),
+        Option(
+            "Keep the vector of each template and the tokens too, as for a recipe that reads them, such as mini_otseg."
+        ),
     ] = False,
     background: Annotated[
         Sequence[str],
@@ -79,7 +81,8 @@ def run(
     the vectors from names and templates. A file of --vectors must be in the protocol's class order; the templates
     then only record how the vectors were made. With --random-clip no weights are needed: each name has a random
     vector that is always the same. Background names get vectors in a file of their own. With --by-template, or a recipe
-    that reads them, each file also holds the vectors [names, templates, width] of the single templates. A cache keeps
+    that reads them, each file also holds the vectors [names, templates, width] of the single templates and, from a CLIP
+    folder, the ids of their tokens [names, templates, context]. A cache keeps
     vectors for the next call with the same names, templates and weights.
 
     Raises:
@@ -109,7 +112,11 @@ def run(
             "background names and --names need a CLIP folder, which makes their vectors; give --clip instead of --vectors"
         )
 
-    kept = by_template or prompts.form == "templates"
+    kept = by_template or prompts.form != "mean"
+    if prompts.form == "tokens" and clip is None:
+        raise UserError(
+            f"recipe {recipe} trains the text tower, and reads the tokens of the texts; give --clip FOLDER, which has the tokenizer"
+        )
 
     def vectors_of(texts: Sequence[str]) -> TextRows:
         if clip is not None:
@@ -139,12 +146,24 @@ def run(
             names_in_order = [name for group in groups for name in group]
             name_rows = vectors_of(names_in_order)
             rows = name_rows.of_classes([len(group) for group in groups])
-            write_name_vectors(work.folder, name_rows.mean, groups, by_template=name_rows.by_template)
-        write_class_vectors(work.folder, rows.mean, classes.names, by_template=rows.by_template)
+            write_name_vectors(
+                work.folder,
+                name_rows.mean,
+                groups,
+                by_template=name_rows.by_template,
+                tokens=name_rows.tokens,
+            )
+        write_class_vectors(
+            work.folder, rows.mean, classes.names, by_template=rows.by_template, tokens=rows.tokens
+        )
         if background:
             names_rows = vectors_of(background)
             write_background_vectors(
-                work.folder, background, names_rows.mean, by_template=names_rows.by_template
+                work.folder,
+                background,
+                names_rows.mean,
+                by_template=names_rows.by_template,
+                tokens=names_rows.tokens,
             )
         num_classes, width = rows.mean.shape
         counts = {"classes": num_classes, "width": width, "background_names": len(background)}

@@ -103,7 +103,7 @@ def run(
     from components.inputs.reading import read_inputs
     from components.launching.processes import launched
     from components.training.fit import Fit, train_step
-    from components.training.inductive import image_tower, with_own_label_file
+    from components.training.inductive import towers, with_own_label_file
     from components.training.untrained import write_untrained
 
     if processes > 1:
@@ -124,13 +124,15 @@ def run(
     )
     rows_of_split(inputs.index, "train")  # before a long start: is there anything to train on?
     check_vectors_from_file(text, clip, inputs.class_vectors)
-    tower = image_tower(config, clip)
+    tower, text_tower = towers(config, clip)
     # The CLIP folder's activation and heads are those of the weights; a checkpoint must be rebuilt with the same.
     config = with_overrides(config, {"model.clip": tower.config.model_dump()})
+    segmentor = build_segmentor(config.model, tower, seed=seed, text=text_tower)
+    segmentor.check_ids(inputs.class_vectors)
     job = Fit(
         config=config,
         setting="supervised" if config.train.supervision == "full" else "inductive",
-        segmentor=build_segmentor(config.model, tower, seed=seed),
+        segmentor=segmentor,
         inputs=inputs,
         batch_size=config.train.batch_size,
         iterations=config.train.iterations,

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.clip.weights import load_clip
 from cascade_core.configs.backbones import same_tower
@@ -29,8 +30,8 @@ def with_own_label_file(overrides: Mapping[str, Any], splits: Path) -> Mapping[s
     return overrides if split.own is None else {"data.protocol": split.own, **overrides}
 
 
-def image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
-    """Return CLIP's image tower from its folder, or without a folder a random one.
+def towers(config: RunConfig, clip: Path | None) -> tuple[VisionTransformer, TextTransformer | None]:
+    """Return CLIP's image tower from its folder, or without a folder a random one; and the text tower, if the model has one.
 
     Raises:
         UserError: the folder holds another CLIP than the recipe's.
@@ -38,8 +39,9 @@ def image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
     if clip is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            return VisionTransformer(config.model.clip)
-    tower = load_clip(clip)[0].visual
+            return VisionTransformer(config.model.clip), None
+    model = load_clip(clip)[0]
+    tower = model.visual
     ours, theirs = config.model.clip, tower.config
     if not same_tower(ours, theirs):
         raise UserError(
@@ -47,4 +49,4 @@ def image_tower(config: RunConfig, clip: Path | None) -> VisionTransformer:
             f"{config.recipe!r} wants {ours.name!r} (width {ours.width}, {ours.layers} blocks); "
             "give the folder of that CLIP, or change the recipe's CLIP, such as --set clip=ViT-L-14"
         )
-    return tower
+    return tower, model.text if config.model.text == "tokens" else None

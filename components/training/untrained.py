@@ -13,7 +13,7 @@ from components.artifacts import data_hash
 from components.contract import Call
 from components.inputs.split import read_split
 from components.results.names import FINAL_FOLDER, HISTORY_FILE
-from components.training.inductive import image_tower
+from components.training.inductive import towers
 from components.vectors.vector_files import templates_of
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def write_untrained(config: RunConfig, call: Call) -> None:
     if not world_of(os.environ).leads:
         return
     inputs, split = call.inputs, read_split(call.inputs["splits"])
-    tower = image_tower(config, inputs.get("clip"))
+    tower, _ = towers(config, inputs.get("clip"))
     templates = templates_of(inputs["text"]) or config.data.templates
     if templates != config.data.templates:
         log.info(

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from cascade_core.clip.text import class_means, mean_over_templates
+from cascade_core.clip.text import class_means, first_rows, mean_over_templates, text_tokens
+from cascade_core.clip.weights import load_tokenizer
 from cascade_core.errors import UserError
 from components.vectors.random_vectors import random_template_vectors, random_vectors
 from components.vectors.text_cache import cached_class_vectors
@@ -16,29 +17,35 @@ from components.vectors.vector_files import read_vectors
 
 @dataclass(frozen=True)
 class TextRows:
-    """The vectors of names, averaged over the templates, and, where they are kept, those of the single templates."""
+    """The vectors of names, averaged over the templates, and, where they are kept, those of the single templates and the tokens."""
 
     mean: Float[Tensor, "names embed"]
     by_template: Float[Tensor, "names templates embed"] | None = None
+    tokens: Int[Tensor, "names templates context"] | None = None
 
     @classmethod
-    def of(cls, rows: Float[Tensor, "names *templates embed"]) -> "TextRows":
+    def of(
+        cls,
+        rows: Float[Tensor, "names *templates embed"],
+        tokens: Int[Tensor, "names templates context"] | None = None,
+    ) -> "TextRows":
         """Return vectors of either form, with their means."""
-        return cls(rows) if rows.ndim == 2 else cls(mean_over_templates(rows), rows)
+        return cls(rows) if rows.ndim == 2 else cls(mean_over_templates(rows), rows, tokens)
 
     def of_classes(self, counts: Sequence[int]) -> "TextRows":
-        """Return the vectors of classes, each the mean over its names, of which it has a number in `counts`."""
+        """Return the rows of classes, which have numbers of names in `counts`: the mean vectors, and the first name's tokens."""
         by_template = None if self.by_template is None else class_means(self.by_template, counts)
-        return TextRows(class_means(self.mean, counts), by_template)
+        tokens = None if self.tokens is None else first_rows(self.tokens, counts)
+        return TextRows(class_means(self.mean, counts), by_template, tokens)
 
 
 def encoded_rows(
     clip: Path, names: Sequence[str], templates: Sequence[str], *, by_template: bool
 ) -> TextRows:
-    """Return the vectors that a CLIP folder's text tower makes of names; a cache keeps them."""
-    return TextRows.of(
-        cached_class_vectors(clip, names, templates, form="templates" if by_template else "mean")
-    )
+    """Return the vectors that a CLIP folder's text tower makes of names, which a cache keeps, and the tokens."""
+    vectors = cached_class_vectors(clip, names, templates, form="templates" if by_template else "mean")
+    tokens = text_tokens(load_tokenizer(clip), names, templates).int() if by_template else None
+    return TextRows.of(vectors, tokens)
 
 
 def random_rows(names: Sequence[str], templates: Sequence[str], width: int, *, by_template: bool) -> TextRows:

@@ -1,6 +1,6 @@
 """Files of text vectors: one unit vector per class or per name for background, with the names in order.
 
-A file may also hold the vectors of the single templates, from which its means come.
+A file may also hold the vectors of the single templates, from which its means come, and the tokens of the texts.
 """
 
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -31,8 +31,8 @@ BACKGROUND_FILE, BACKGROUND_NAMES_FILE = "background_vectors.safetensors", "back
 BACKGROUND_KEY = "background_vectors"
 NAME_VECTORS_FILE, NAMES_BY_CLASS_FILE = "name_vectors.safetensors", "names_by_class.json"
 NAME_VECTORS_KEY = "name_vectors"
-BY_TEMPLATE = "by_template."
-"""Before the key of vectors with an axis of templates."""
+BY_TEMPLATE, TOKENS = "by_template.", "tokens."
+"""Before the key of vectors with an axis of templates, and of the ids of the texts' tokens."""
 
 
 def read_names(file: Path) -> tuple[list[str], list[list[str]]]:
@@ -67,9 +67,10 @@ def write_class_vectors(
     names: Sequence[str],
     *,
     by_template: Float[Tensor, "classes templates embed"] | None = None,
+    tokens: Int[Tensor, "classes templates context"] | None = None,
 ) -> None:
     """Write class vectors (float32, unit length) and their names into a step's folder."""
-    _write(folder / VECTORS_FILE, KEY, rows, by_template)
+    _write(folder / VECTORS_FILE, KEY, rows, by_template, tokens)
     write_json(folder / NAMES_FILE, list(names))
     log.info("text vectors of %d classes, %d wide", *rows.shape)
 
@@ -90,7 +91,7 @@ def read_class_vectors(
             f"{split.name!r} (number or order); run the text-vectors step for this protocol"
         )
     rows = _rows(text / VECTORS_FILE, KEY, form)
-    check_shape(rows, names, str(text / VECTORS_FILE))
+    _check_rows(rows, names, text / VECTORS_FILE, form)
     return rows
 
 
@@ -100,9 +101,10 @@ def write_name_vectors(
     names: Sequence[Sequence[str]],
     *,
     by_template: Float[Tensor, "names templates embed"] | None = None,
+    tokens: Int[Tensor, "names templates context"] | None = None,
 ) -> None:
     """Write a unit vector for each name of a class and each synonym; `names` are those of every class, in order."""
-    _write(folder / NAME_VECTORS_FILE, NAME_VECTORS_KEY, rows, by_template)
+    _write(folder / NAME_VECTORS_FILE, NAME_VECTORS_KEY, rows, by_template, tokens)
     write_json(folder / NAMES_BY_CLASS_FILE, [list(group) for group in names])
 
 
@@ -133,7 +135,7 @@ def read_name_vectors(
         raise UserError(f"{file}: the names differ from those of the classes of {split.name!r}; {again}")
     names = [name for group in groups for name in group]
     rows = _rows(text / NAME_VECTORS_FILE, NAME_VECTORS_KEY, form)
-    check_shape(rows, names, str(text / NAME_VECTORS_FILE))
+    _check_rows(rows, names, text / NAME_VECTORS_FILE, form)
     return list(rows.split([len(group) for group in groups]))
 
 
@@ -143,9 +145,10 @@ def write_background_vectors(
     vectors: Float[Tensor, "names embed"],
     *,
     by_template: Float[Tensor, "names templates embed"] | None = None,
+    tokens: Int[Tensor, "names templates context"] | None = None,
 ) -> None:
     """Write a unit vector for each name that stands for background, beside the class vectors."""
-    _write(folder / BACKGROUND_FILE, BACKGROUND_KEY, vectors, by_template)
+    _write(folder / BACKGROUND_FILE, BACKGROUND_KEY, vectors, by_template, tokens)
     write_json(folder / BACKGROUND_NAMES_FILE, list(names))
     log.info("text vectors of %d names for background", len(names))
 
@@ -243,9 +246,20 @@ def read_vectors(path: Path, classes: Sequence[str]) -> Float[Tensor, "classes *
     return rows
 
 
-def _write(file: Path, key: str, rows: Tensor, by_template: Tensor | None) -> None:
-    tensors = {key: rows} if by_template is None else {key: rows, BY_TEMPLATE + key: by_template}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+def _check_rows(rows: Tensor, names: Sequence[str], file: Path, form: TextForm) -> None:
+    """Check unit vectors, or that there is a row of tokens for each name, and that the names' differ."""
+    if form != "tokens":
+        check_shape(rows, names, str(file))
+    elif len(rows) != len(names) or len(torch.unique(rows, dim=0)) < len(rows):
+        raise UserError(
+            f"{file}: tokens of {len(rows)} names, expected different ones for each of the {len(names)} classes; run the "
+            "text-vectors step again"
+        )
+
+
+def _write(file: Path, key: str, rows: Tensor, by_template: Tensor | None, tokens: Tensor | None) -> None:
+    tensors = {key: rows, BY_TEMPLATE + key: by_template, TOKENS + key: tokens}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}, file)
 
 
 def has_templates(text: Path) -> bool:
@@ -254,20 +268,29 @@ def has_templates(text: Path) -> bool:
 
 
 def _rows(path: Path, key: str, form: TextForm) -> Float[Tensor, "rows *templates embed"]:
-    """Read the rows `key` of a safetensors file as float32.
+    """Read the rows `key` of a safetensors file as float32, the ids of tokens too.
 
     Raises:
         UserError: the file is missing or broken, or has no such rows.
     """
-    axes = 2
-    if form == "templates":
-        key, axes = BY_TEMPLATE + key, 3
-    tensors = read_tensors(path, prefix=key)
-    if form == "templates" and not tensors:
-        raise UserError(
-            f"{path}: holds the mean over the prompt templates but not the vector of each, which this model reads; run "
-            "the text-vectors step with this model's recipe, or with --by-template"
+    axes, lacking = 2, "the vectors"
+    if form != "mean":
+        prefix, lacking = (
+            (BY_TEMPLATE, "the vector of each")
+            if form == "templates"
+            else (TOKENS, "the tokens of the texts")
         )
-    if key not in tensors or tensors[key].ndim != axes or not tensors[key].is_floating_point():
+        key, axes = prefix + key, 3
+    tensors = read_tensors(path, prefix=key)
+    if form != "mean" and not tensors:
+        raise UserError(
+            f"{path}: holds the mean over the prompt templates but not {lacking}, which this model reads; run "
+            "the text-vectors step with this model's recipe and a CLIP folder, or with --by-template"
+        )
+    if (
+        key not in tensors
+        or tensors[key].ndim != axes
+        or tensors[key].is_floating_point() == (form == "tokens")
+    ):
         raise UserError(f"{path}: holds no rows of vectors {key!r}; run the text-vectors step again")
     return tensors[key].float()

@@ -92,7 +92,7 @@ class Grid:
         # What trains nothing shares no training: its settings are its own.
         training, scoring = as_trained(config, base) if config.model.trains else (config, None)
         training = unnamed(training)
-        data = self.by_template or self.data if config.model.text == "templates" else self.data
+        data = self.by_template or self.data if config.model.reads_templates else self.data
         plain = shared.get(training.model_copy(update={"seed": 0}).model_dump_json())
         if plain is not None:
             chain = Chain(plain, seed, data)

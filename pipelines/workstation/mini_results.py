@@ -31,7 +31,7 @@ from pipelines.workstation.mini_intervals import (
 )
 from pipelines.workstation.mini_page import CLAIMS, FEW, PUBLISHED, MiniRow, head, page
 
-OTHERS = ("spt_seg", "spt_seg_cascade", "frozen_cascade", "otseg", "cat_seg_frozen")
+OTHERS = ("spt_seg", "spt_seg_cascade", "frozen_cascade", "otseg", "cat_seg_frozen", "cat_seg")
 """Methods of other papers, and Cascade on them, which have tables of their own."""
 METHODS = tuple(
     method

@@ -228,7 +228,7 @@ def name_protocol(config: RunConfig, inputs: Inputs, out: Path) -> Data[Path]:
     """Write the class split and the text vectors, in a folder of these data, this CLIP and these templates."""
     source = inputs.clip if inputs.vectors is None else inputs.vectors
     templates, protocol = config.data.templates, config.data.protocol
-    by_template = config.model.text == "templates"
+    by_template = config.model.reads_templates
     key = repr(templates) + "by_template" * by_template
     digest = digest_of(data_hash(inputs.prepared), input_hash(source), protocol, key)
     vectors = {"templates": templates, "vectors": inputs.vectors, "by_template": by_template or None}

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from cascade_core.clip.dense import dense_tokens
+from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.transformer import ResidualBlock
 from cascade_core.clip.vision import VisionTransformer, resize_position_grid
 from cascade_core.configs.cat_seg import LAST_BLOCK
-from cascade_core.configs.config import CostAggregation, LastBlock
+from cascade_core.configs.config import CostAggregation, LastBlock, OptimConfig
 from cascade_core.configs.recipes import recipe
 from cascade_core.engines.graph import Exportable
 from cascade_core.errors import UserError
@@ -22,9 +23,10 @@ from cascade_core.model.build import build_segmentor
 from cascade_core.model.cost_aggregation import DROPPED, CostDecoder
 from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
+from cascade_core.train.optim import build_optimizer
 
 from .cost_in_loops import logits_of, may_see
-from .small import config, segmentor, visual
+from .small import CLIP, config, segmentor, visual
 
 COST = {"width": 8, "window": 2, "class_tokens": 5, "guide_blocks": (0, 2)}
 CAT_SEG: dict[str, Any] = {
@@ -252,3 +254,81 @@ def test_weights_of_the_mini_recipe_are_so_many() -> None:
 
 def test_another_backbone_has_guides_at_the_same_depth() -> None:
     assert recipe("cat_seg_frozen_voc12", {"clip": "ViT-L-14"}).model.cost.guide_blocks == (7, 15)
+
+
+TUNED = {"tuned": "queries_values", "text": "tokens"}
+
+
+def _tuned(templates: int = 1) -> tuple[Segmentor, Tensor, Tensor]:
+    """Return a tuned model, tokens of three classes, and the vectors that its text tower makes of them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        text = TextTransformer(CLIP)
+        tokens = torch.randint(1, CLIP.vocab_size - 1, (3, templates, CLIP.context_length))
+    tokens[..., 3] = CLIP.vocab_size - 1  # the end; nothing after it counts
+    settings = config(**CAT_SEG, **TUNED, cost=CostAggregation(**COST))
+    model = build_segmentor(settings, visual(), seed=1, text=text).eval()
+    with torch.no_grad():
+        each = [F.normalize(text.encode_text(tokens[:, place]), dim=-1) for place in range(templates)]
+        vectors = F.normalize(torch.stack(each).mean(dim=0), dim=-1)
+    return model, tokens.float(), vectors
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("templates", [1, 2])
+def test_tokens_give_the_logits_of_their_vectors(templates: int) -> None:
+    model, tokens, vectors = _tuned(templates)
+    frozen = segmentor(**CAT_SEG, cost=CostAggregation(**COST))
+    frozen.decoder.load_state_dict(model.decoder.state_dict())
+    expected = frozen.grid_logits(_images(), vectors)
+    torch.testing.assert_close(model.grid_logits(_images(), tokens), expected)
+    prepared = model.prepare(tokens)
+    torch.testing.assert_close(prepared.vectors, vectors)
+    torch.testing.assert_close(model.grid_logits(_images(), prepared), expected)
+    with pytest.raises(UserError, match=r"shape \(3, 12\), expected \[classes, templates, 5\]"):
+        model.prepare(vectors)
+    with pytest.raises(UserError, match="not ids of CLIP 'small', which has 9"):
+        model.prepare(tokens + 1)
+
+
+def test_gradients_reach_queries_and_values_of_both_towers() -> None:
+    model, tokens, _ = _tuned()
+    model.train()
+    (maps,) = model.training_maps(_images(), tokens)
+    maps.square().sum().backward()
+    reached = {
+        name for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()
+    }
+    # The last block of the image tower keeps every token's own value: nothing reads its queries.
+    queries = {f"trunk.visual.blocks.{block}.attn.query_weight" for block in range(3)}
+    values = {f"trunk.visual.blocks.{block}.attn.value_weight" for block in range(4)}
+    of_text = {f"text.blocks.0.attn.{part}_weight" for part in ("query", "value")}
+    head = {f"decoder.{name}" for name, _ in model.decoder.named_parameters()}
+    assert reached == queries | values | of_text | head
+    assert reached == {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert not names_without_gradient(model)
+    groups = build_optimizer(model, OptimConfig()).param_groups
+    assert {group["name"]: (group["lr"], len(group["params"])) for group in groups} == {
+        "decoder": (2e-4, len(head)),
+        "clip": (2e-6, 9),
+    }
+
+
+def test_weights_that_train_at_full_size_count_both_towers() -> None:
+    settings = recipe("cat_seg_voc12").model
+    assert recipe("cat_seg_cocostuff").model == settings
+    with torch.device("meta"):
+        model = build_segmentor(settings, VisionTransformer(settings.clip), seed=0)
+    assert trainable_parameter_count(model) == 4_668_641 + 23 * 768**2 + 24 * 512**2 == 24_526_049
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text": "tokens"}, "text='tokens' needs tuned='queries_values'"),
+        ({**TUNED, "decoder": "optimal_transport"}, "use text='templates'"),
+    ],
+)
+def test_tokens_need_a_text_tower_that_trains(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config(**changes)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cascade_core.clip.text import class_vectors, template_vectors
+from cascade_core.clip.text import class_vectors, template_vectors, text_tokens
 from cascade_core.clip.weights import load_clip
 from cascade_core.configs.templates import TemplateSet
 from cascade_core.datasets.catalogue import protocol
@@ -276,3 +276,35 @@ def test_random_vectors_of_templates_are_those_of_the_texts(tmp_path: Path) -> N
     text_vectors.run(protocol=MINI.name, recipe="mini_otseg", random_clip=True, out=tmp_path / "text")
     rows = vector_files.read_class_vectors(tmp_path / "text", MINI, form="templates")
     assert rows.shape == (24, 3, 64) and len(torch.unique(rows.flatten(0, 1), dim=0)) == 72
+
+
+def test_a_recipe_that_trains_the_text_tower_keeps_tokens(clip: Path, tmp_path: Path) -> None:
+    text_vectors.run(
+        protocol=MINI.name, recipe="mini_cat_seg", clip=clip, background=["picture"], out=tmp_path / "a"
+    )
+    _, tokenizer = load_clip(clip)
+    templates = read_step_manifest(tmp_path / "a").parameters["templates"]
+    tokens = vector_files.read_class_vectors(tmp_path / "a", MINI, form="tokens")
+    assert torch.equal(tokens, text_tokens(tokenizer, MINI.classes, templates).float())
+    assert vector_files.read_background_vectors(tmp_path / "a", ["picture"], form="tokens").shape == (
+        1,
+        3,
+        20,
+    )
+    text_vectors.run(protocol=MINI.name, recipe="mini_zegclip", clip=clip, out=tmp_path / "b")
+    assert torch.equal(
+        vector_files.read_class_vectors(tmp_path / "a", MINI),
+        vector_files.read_class_vectors(tmp_path / "b", MINI),
+    )
+    with pytest.raises(UserError, match="but not the tokens of the texts, which this model reads"):
+        vector_files.read_class_vectors(tmp_path / "b", MINI, form="tokens")
+
+
+def test_the_tokens_of_a_class_are_its_first_names(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("zebra | tiger\ngrass\n")
+    text_vectors.run(
+        names=tmp_path / "names.txt", templates=TEMPLATES, clip=clip, by_template=True, out=tmp_path / "text"
+    )
+    _, tokenizer = load_clip(clip)
+    tokens = vector_files.read_class_vectors(tmp_path / "text", None, form="tokens")
+    assert torch.equal(tokens, text_tokens(tokenizer, ["zebra", "grass"], TEMPLATES).float())
