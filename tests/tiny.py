@@ -84,5 +84,6 @@ def write_tiny_checkpoint(
         unseen=split.unseen_names,
         provenance={"data_hash": "0" * 64},
     )
-    save_checkpoint(folder, build_segmentor(config.model, clip.visual, seed=0), manifest)
+    segmentor = build_segmentor(config.model, clip.visual, seed=0, text=clip.text)
+    save_checkpoint(folder, segmentor, manifest)
     return manifest

@@ -1,6 +1,6 @@
-"""Checkpoints without CLIP's frozen image tower: a reference to CLIP's folder, by hash, stands for its tensors.
+"""Checkpoints without CLIP's frozen towers: a reference to CLIP's folder, by hash, stands for its tensors.
 
-Most of a checkpoint is that tower. Between the steps of a pipeline it is left out, and joined again before a step reads the
+Most of a checkpoint is the image tower, and, of a model that reads tokens, the text tower. Between the steps of a pipeline they are left out, and joined again before a step reads the
 checkpoint: then the file has the bytes that the training wrote. All here works on bytes, in little memory and without torch.
 """
 
@@ -22,6 +22,8 @@ from cascade_core.runtime.validation import validated
 REFERENCE_FILE = "frozen_tower.json"
 CLIP_PREFIX, OWN_PREFIX = "visual.", "trunk.visual."
 """The image tower's keys in CLIP's weights and in a checkpoint's."""
+TEXT_PREFIX = "text."
+"""The text tower's keys in both."""
 LENGTH_BYTES, MOST_HEADER_BYTES, CHUNK = 8, 2**24, 2**20
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -114,7 +116,8 @@ def leave_out_tower(checkpoint: Path, clip: Path, *, address: str) -> None:
     shared = tuple(
         name
         for name, tensor in whole.tensors.items()
-        if name.startswith(OWN_PREFIX) and tower.holds(_in_clip(name), tensor, whole.chunks(name))
+        if name.startswith((OWN_PREFIX, TEXT_PREFIX))
+        and tower.holds(_in_clip(name), tensor, whole.chunks(name))
     )
     if not shared:
         return
@@ -186,7 +189,7 @@ def lacks_tower(checkpoint: Path) -> bool:
 
 
 def _in_clip(name: str) -> str:
-    return CLIP_PREFIX + name.removeprefix(OWN_PREFIX)
+    return CLIP_PREFIX + name.removeprefix(OWN_PREFIX) if name.startswith(OWN_PREFIX) else name
 
 
 def _parsed(header: str, *, source: str) -> dict[str, _Tensor]:

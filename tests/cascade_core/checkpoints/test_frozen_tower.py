@@ -19,6 +19,8 @@ from cascade_core.checkpoints.frozen_tower import (
 )
 from cascade_core.checkpoints.manifest import MODEL_FILE
 from cascade_core.checkpoints.model_folder import CHECKPOINT, write_model_folder
+from cascade_core.clip.weights import load_clip
+from cascade_core.configs.recipes import with_overrides
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, sha256, write_json
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
@@ -53,6 +55,26 @@ def test_a_joined_checkpoint_has_the_bytes_of_the_whole(checkpoint: Path, clip: 
     assert not lacks_tower(tmp_path / "joined")
     segmentor, _ = load_segmentor(tmp_path / "joined")
     assert set(segmentor.state_dict()) == keys
+
+
+def test_a_tuned_checkpoint_leaves_out_both_towers(clip: Path, tmp_path: Path) -> None:
+    config, folder = tiny_config(), tmp_path / "tuned"
+    changes = {
+        "model.fusion": "none",
+        "model.groups": [],
+        "model.decoder": "cost_aggregation",
+        "model.cost": {"width": 8, "window": 2, "guide_blocks": (0, 2)},
+        "model.tuned": "queries_values",
+        "model.text": "tokens",
+    }
+    write_tiny_checkpoint(folder, load_clip(clip)[0], with_overrides(config, changes))
+    whole, keys = sha256(folder), set(load_file(folder / MODEL_FILE))
+    leave_out_tower(folder, clip, address=ADDRESS)
+    kept = {name for name in load_file(folder / MODEL_FILE) if name.startswith(("trunk.visual.", "text."))}
+    assert kept and {name.rpartition(".")[2] for name in kept} == {"query_weight", "value_weight"}
+    assert any(name.startswith("text.") for name in keys - kept)
+    join_tower(folder, clip, tmp_path / "joined")
+    assert sha256(tmp_path / "joined") == whole
 
 
 def test_weights_that_differ_from_clips_stay(checkpoint: Path, clip: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from cascade_core.data.pictures import read_image
 from cascade_core.data.prepared import data_root, read_index, rows_of_split
 from cascade_core.errors import UserError
 from cascade_core.predictor import Predictor
+from cascade_core.runtime.files import read_json
 from components.steps import evaluate, export, profile, self_train, text_vectors, train
 from tests.components.conftest import SHORT, Folders
 
@@ -43,12 +44,6 @@ def test_training_changes_the_head_alone(trained: Path) -> None:
     assert len(losses) == 4 and losses.is_monotonic_decreasing
 
 
-def test_evaluation_scores_windows_and_the_whole(folders: Folders, trained: Path, tmp_path: Path) -> None:
-    row = evaluate.run(**folders.steps, checkpoint=trained / "final", split="val", out=tmp_path / "scores")
-    counts = pd.read_csv(tmp_path / "scores" / "confusion.csv", index_col="truth").to_numpy()
-    assert counts.sum() == 3 * 64 * 64 and row.seen_penalty == 0.0
-
-
 def test_prediction_takes_any_labels_and_sizes(folders: Folders, trained: Path) -> None:
     predictor = Predictor.load(trained / "final", folders.clip, device="cpu")
     picture = np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8)
@@ -57,18 +52,6 @@ def test_prediction_takes_any_labels_and_sizes(folders: Folders, trained: Path) 
     assert one.label_map.shape == (40, 90)
     # The order of the labels changes their ids only.
     assert np.array_equal(one.label_map, 1 - other.label_map)
-
-
-def test_costs_are_counted(folders: Folders, trained: Path, tmp_path: Path) -> None:
-    done = profile.run(
-        checkpoints=(trained / "final",),
-        text=folders.text,
-        repeats=1,
-        batch_sizes=(1,),
-        out=tmp_path / "cost",
-    )
-    assert (done.cost.trainable_params, done.cost.dead_params) == (133_177, 0)
-    assert done.cost.gmacs > 0 and "decoders" in {part.name for part in done.cost.breakdown.parts}
 
 
 def test_self_training_starts_from_it(folders: Folders, trained: Path, tmp_path: Path) -> None:
@@ -96,6 +79,7 @@ def tuned(folders: Folders, text: Path, tmp_path_factory: pytest.TempPathFactory
     out = tmp_path_factory.mktemp("cat_seg") / "tuned"
     overrides: dict[str, Any] = {
         **SHORT,
+        **WINDOWS,
         "optim.warmup_iterations": 0,
         "train.iterations": 2,
         "optim.clip_lr": 1e-3,
@@ -132,6 +116,7 @@ def test_a_tuned_checkpoint_evaluates_and_predicts_alike(
         **{**folders.steps, "text": text}, checkpoint=tuned / "final", split="val", out=tmp_path / "scores"
     )
     counts = pd.read_csv(tmp_path / "scores" / "confusion.csv", index_col="truth").to_numpy()
+    assert read_json(tmp_path / "scores" / "scores.json")["seen_penalty"] == 0.0
     predictor = Predictor.load(tuned / "final", folders.clip, device="cpu")
     index = read_index(folders.prepared)
     rows = rows_of_split(index, "val")
@@ -147,7 +132,7 @@ def test_a_tuned_model_is_profiled_with_its_text_tower(
         checkpoints=(tuned / "final",), text=text, repeats=1, batch_sizes=(1,), out=tmp_path / "cost"
     )
     assert (done.cost.trainable_params, done.cost.dead_params) == (211_001, 0)
-    assert "text tower" in {part.name for part in done.cost.breakdown.parts}
+    assert {"text tower", "decoders"} <= {part.name for part in done.cost.breakdown.parts}
 
 
 def test_vectors_without_tokens_are_refused(folders: Folders, tmp_path: Path) -> None:
