@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from cascade_core.configs.ablations import SEPARATOR, SPT_SEG, cell_overrides, cells_of
 from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, MINI_HARD_CLIP, backbone_changes
-from cascade_core.configs.cat_seg import CLIP_SHARE, MINI_LR, TUNED, cat_seg_frozen, mini_changes
+from cascade_core.configs.cat_seg import CLIP_SHARE, HEAD, MINI_LR, MINI_SIZE, TUNED, cat_seg_frozen
 from cascade_core.configs.config import (
     DataConfig,
     EvalConfig,
@@ -260,7 +260,7 @@ def mini_cat_seg() -> RunConfig:
 
 def mini_cat_seg_frozen() -> RunConfig:
     """CAT-Seg's head on the frozen CLIP: a cost volume, aggregated over patches and classes."""
-    return _variant(mini_zegclip(), "cat_seg_frozen", mini_changes())
+    return _variant(mini_zegclip(), "cat_seg_frozen", {**HEAD, **MINI_SIZE})
 
 
 def mini_zegclip_no_rd() -> RunConfig:

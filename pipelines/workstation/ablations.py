@@ -89,11 +89,12 @@ class Grid:
         # A self-training starts from the base's training, which knows nothing of its settings.
         name = self.base if cell.mode is not None else cell_recipe(self.base, self.theme, cell)
         config = named_recipe(name, self.overrides, seed=seed)
-        # What trains nothing shares no training: its settings are its own.
-        training, scoring = as_trained(config, base) if config.model.trains else (config, None)
-        training = unnamed(training)
+        training, scoring = unnamed(config), None
+        # A plain recipe has its own scoring, and what trains nothing shares no training.
+        if _key(training) not in shared and config.model.trains:
+            training, scoring = as_trained(training, base)
         data = self.by_template or self.data if config.model.reads_templates else self.data
-        plain = shared.get(training.model_copy(update={"seed": 0}).model_dump_json())
+        plain = shared.get(_key(training))
         if plain is not None:
             chain = Chain(plain, seed, data)
             folder = self.work / folder_name(chain)
@@ -176,7 +177,12 @@ def unnamed(config: RunConfig) -> RunConfig:
 
 def _plain_recipes() -> dict[str, str]:
     """Return the plain recipes by their configuration: their models lie where the mini table has them."""
-    return {unnamed(named_recipe(name)).model_dump_json(): name for name in recipe_names()}
+    return {_key(unnamed(named_recipe(name))): name for name in recipe_names()}
+
+
+def _key(config: RunConfig) -> str:
+    """Return a text that is equal for configurations that differ in the seed alone."""
+    return config.model_copy(update={"seed": 0}).model_dump_json()
 
 
 def chains_of(runs: Sequence[CellRun]) -> dict[Path, Chain]:
