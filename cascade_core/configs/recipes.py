@@ -11,7 +11,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from cascade_core.configs.ablations import SEPARATOR, SPT_SEG, cell_overrides, cells_of
+from cascade_core.configs.ablations import (
+    AT_INFERENCE,
+    PATCH_COSINE,
+    PICTURE_COSINE,
+    SEPARATOR,
+    SPT_SEG,
+    TEXT_COSINES,
+    cell_overrides,
+    cells_of,
+)
 from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, MINI_HARD_CLIP, backbone_changes
 from cascade_core.configs.cat_seg import CLIP_SHARE, HEAD, MINI_LR, MINI_SIZE, TUNED, cat_seg_frozen
 from cascade_core.configs.config import (
@@ -49,6 +58,7 @@ METHOD_NAMES = {
     "otseg": "OTSeg+",
     "cat_seg": "CAT-Seg",
     "cat_seg_frozen": "CAT-Seg's head on the frozen CLIP",
+    "plus": "Cascade-CLIP with cosines",
     "maskclip": "MaskCLIP",
     "sclip": "SCLIP",
     "clearclip": "ClearCLIP",
@@ -58,6 +68,12 @@ METHOD_NAMES = {
 
 CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
 MINI_CASCADE_GROUPS = ((1, 2, 3), (4, 5, 6))
+PUBLISHED_COSINES = {
+    **AT_INFERENCE,
+    "model.picture_cosine": round(PICTURE_COSINE * 100 / 7, 1),
+    "model.patch_cosine": round(PATCH_COSINE * 100 / 7, 1),
+}
+"""The mini benchmark's weights for OpenAI's CLIP: its softmax has a scale of 100, the mini CLIP's one of 7. Not run."""
 FROZEN_TRUNK = {"model.trunk": "frozen", "model.num_prompts": 0}
 
 
@@ -114,6 +130,16 @@ def frozen_voc12() -> RunConfig:
 def frozen_cascade_voc12() -> RunConfig:
     """Cascade-CLIP's decoders on the frozen CLIP, Pascal VOC 15/5."""
     return _changed(cascade_voc12(), "frozen_cascade_voc12", "frozen_cascade", FROZEN_TRUNK)
+
+
+def plus_voc12() -> RunConfig:
+    """Cascade-CLIP on Pascal VOC 15/5, with cosines of text, picture and patches in its masks at inference; not run."""
+    return _changed(cascade_voc12(), "plus_voc12", "plus", PUBLISHED_COSINES)
+
+
+def plus_cocostuff() -> RunConfig:
+    """Cascade-CLIP on COCO-Stuff 156/15, with cosines of text, picture and patches in its masks at inference; not run."""
+    return _changed(cascade_cocostuff(), "plus_cocostuff", "plus", PUBLISHED_COSINES)
 
 
 def otseg_voc12() -> RunConfig:
@@ -224,6 +250,11 @@ def mini_cascade_clip() -> RunConfig:
     return _variant(
         mini_zegclip(), "cascade_clip", {"model.fusion": "cascade", "model.groups": MINI_CASCADE_GROUPS}
     )
+
+
+def plus_mini() -> RunConfig:
+    """Cascade-CLIP on the mini benchmark, with cosines of text, picture and patches in its masks at inference."""
+    return _changed(mini_cascade_clip(), "plus_mini", "plus", TEXT_COSINES)
 
 
 def mini_spt_seg() -> RunConfig:
@@ -339,6 +370,7 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         mini_frozen_cascade,
         mini_cat_seg_frozen,
         mini_cat_seg,
+        plus_mini,
         hard_zegclip,
         hard_cascade_clip,
         zegclip_voc12,
@@ -352,6 +384,8 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         spt_seg_cascade_cocostuff,
         frozen_voc12,
         frozen_cascade_voc12,
+        plus_voc12,
+        plus_cocostuff,
         otseg_voc12,
         otseg_context59,
         otseg_cocostuff,

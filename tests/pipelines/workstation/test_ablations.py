@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cascade_core.configs.ablations import THEMES, cell_recipe, named_theme
+from cascade_core.configs.ablations import PICTURE_COSINE, THEMES, cell_recipe, named_theme
 from cascade_core.configs.recipes import recipe
 from cascade_core.runtime.files import write_json
 from components.results.cell_chart import cell_chart
@@ -23,6 +23,9 @@ from pipelines.workstation.chain_plan import plans_of
 from pipelines.workstation.chains import Chain
 from pipelines.workstation.mini_results import MODES, folder_name
 
+UNTRAINED = ("cosines", "patch", "picture")
+"""Cells of the theme `plus` that nothing is trained for."""
+UNTRAINED_FIELDS = {"picture_cosine", "patch_cosine", "cosines_in_training"}
 DATA = Data(**{name: Path(name) for name in ("prepared", "splits", "text", "clip")})
 
 
@@ -50,7 +53,10 @@ def test_equal_cells_are_trained_once_and_shared_with_the_table() -> None:
     assert len(runs) == 2 * sum(len(theme.cells) for theme in THEMES.values())
     configs = {
         unnamed(recipe(cell_recipe(BASES[theme.fusion], theme, cell), seed=seed)).model_dump_json(
-            exclude={"evaluate": {"seen_penalty"}}
+            exclude={
+                "evaluate": {"seen_penalty"},
+                "model": UNTRAINED_FIELDS if cell.name in UNTRAINED else set(),
+            }
         )
         for theme in THEMES.values()
         for cell in theme.cells
@@ -64,7 +70,7 @@ def test_equal_cells_are_trained_once_and_shared_with_the_table() -> None:
     with_scorings = [chain for chain in chains.values() if chain.scorings]
     assert {(chain.recipe, len(chain.scorings)) for chain in with_scorings} == {
         ("mini_zegclip", 6),
-        ("mini_cascade_clip", 6),
+        ("mini_cascade_clip", 6 + len(UNTRAINED)),
     }
 
 
@@ -151,6 +157,17 @@ def test_extra_pictures_are_there_and_never_scored(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"takes the pictures of test .*prepare those splits"):
         grid("self_training", data=data).check("test2")
     grid("sigma", data=data).check("val")
+
+
+@pytest.mark.usefixtures("_no_data")
+def test_cosines_without_training_are_evaluations_of_the_base() -> None:
+    runs = list(grid("plus", seeds=[3]).runs())
+    plan = next(one for one in plans_of(chains_of(runs), "test2") if one.chain.recipe == "mini_cascade_clip")
+    by_cell = {one.cell: ablations._model(one, plan) for one in runs if one.folder == plan.folder}
+    assert set(by_cell) == {"base", *UNTRAINED}
+    expected = f"evaluate-picture_cosine_{PICTURE_COSINE:g}_patch_cosine_0-test2"
+    assert by_cell["picture"].evaluation.name == expected
+    assert len({model.model for model in by_cell.values()}) == 1
 
 
 def test_a_base_chooses_the_themes_that_fit_it() -> None:
