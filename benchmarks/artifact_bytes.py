@@ -15,7 +15,7 @@ from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.clip.weights import ClipModel, save_clip
 from cascade_core.configs.recipes import recipe
 from cascade_core.model.build import build_segmentor
-from components.artifacts import write_manifest
+from components.artifacts.manifest import write_manifest
 from components.bodies.between_steps import Clip, hand_on
 from components.results.names import HISTORY_FILE
 

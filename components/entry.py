@@ -1,8 +1,8 @@
 """What every entry point does first: a command, a component in its pod."""
 
-from components.addresses import hide_secrets
-from components.certificates import trust
-from components.own_variables import adopt
+from components.servers.addresses import hide_secrets
+from components.servers.certificates import trust
+from components.servers.own_variables import adopt
 
 
 def enter() -> None:

@@ -23,7 +23,7 @@ CANNOT_CHANGE_A_RESULT = (
     "cascade_core.shipped",
     "components.cluster",
     "components.contract",
-    "components.patience",
+    "components.servers.patience",
     "components.progress",
     "components.storage",
     "components.tracking",

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cascade_core.checkpoints.frozen_tower import join_tower, lacks_tower, leave_out_tower, read_reference
-from components.artifacts import TRACKING_FILE
-from components.partial_folders import copy_part, keep_part, move_part
+from components.artifacts.manifest import TRACKING_FILE
+from components.artifacts.partial_folders import copy_part, keep_part, move_part
 from components.results.names import HISTORY_FILE
 from components.storage import places
 

@@ -11,7 +11,7 @@ from types import NoneType
 from typing import Any, get_args
 
 from cascade_core.errors import UserError
-from components.artifact_metadata import copied, named, write_metadata, write_metrics
+from components.artifacts.metadata import copied, named, write_metadata, write_metrics
 from components.bodies import between_steps
 from components.bodies.interface import (
     NODES,

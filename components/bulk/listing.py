@@ -7,8 +7,8 @@ from cascade_core.data.picture_names import SUFFIXES, is_picture
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import system_errors_as_user_errors
 from components.bulk.sources import members
-from components.patience import patiently
 from components.pictures.picture_files import listed_pictures
+from components.servers.patience import patiently
 from components.storage.places import in_store
 
 COLUMN = "picture"

@@ -10,7 +10,7 @@ from typing import Any
 from cascade_core.bulk.outcomes import PictureError
 from cascade_core.errors import UserError
 from cascade_core.runtime.stamp import Stamp
-from components.patience import patiently
+from components.servers.patience import patiently
 from components.storage.places import in_store
 
 MEMBER = ".tar#"

@@ -1,6 +1,6 @@
 """Names of the Kubernetes objects that the steps expect: a volume claim with data, a secret with addresses and keys."""
 
-from components.own_variables import PREFIX, STORE, TRACKING
+from components.servers.own_variables import PREFIX, STORE, TRACKING
 from components.tracking.page_links import PAGE_VARIABLES
 
 DATA_CLAIM, DATA_FOLDER = "cascade-data", "/data"
@@ -25,7 +25,7 @@ OPTIONAL_KEYS: tuple[str, ...] = (
 """The keys of the secret. The tracking server is required: a pod's own runs are lost with it."""
 
 CERTIFICATES = "cascade-clip-certificates"
-"""Pods mount this config map of private authorities' certificates, if there is one, at `components.certificates.POD_FOLDER`."""
+"""Pods mount this config map of private authorities' certificates, if there is one, at `components.servers.certificates.POD_FOLDER`."""
 
 GPU, GPU_LABELS = "nvidia.com/gpu", {"nvidia.com/gpu.present": "true"}
 """The resource that a pod requests to get a GPU, and the label that NVIDIA's operator puts on nodes with GPUs."""

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.cores import CORES_VARIABLE, usable_cores
-from components.addresses import masked
 from components.cluster.names import DATA_CLAIM, DATA_FOLDER, SECRET, variable_of
-from components.own_variables import plugin
+from components.servers.addresses import masked
+from components.servers.own_variables import plugin
 
 MARK = "verify:"
 """A line with this mark is a report."""
@@ -64,7 +64,7 @@ def report_torch(note: str) -> None:
 def trainjobs() -> Iterator[Report]:
     """Let Kubeflow Trainer check a job of two nodes without starting it: rights, webhooks, fields that it would drop."""
     from components.cluster import trainjob, trainjob_run
-    from components.patience import Patience
+    from components.servers.patience import Patience
 
     job = trainjob.TrainJob(
         name="cascade-clip-verify",

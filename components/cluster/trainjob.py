@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file
-from components.certificates import POD_FOLDER
 from components.cluster.names import CERTIFICATES, GPU, OPTIONAL_KEYS, REQUIRED_KEYS, variable_of
+from components.servers.certificates import POD_FOLDER
 
 GROUP, VERSION, KIND, PLURAL = "trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"
 MANAGER = "cascade-clip-workflow/manager"

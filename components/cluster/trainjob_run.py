@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cascade_core.errors import UserError
 from components.cluster.access import kubernetes
 from components.cluster.trainjob import CONTENT, GROUP, PIPELINE_LABEL, PLURAL, VERSION, TrainJob
-from components.patience import Patience
+from components.servers.patience import Patience
 
 if TYPE_CHECKING:
     from kubernetes.client import CustomObjectsApi

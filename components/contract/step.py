@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_t
 from cascade_core.errors import UserError
 from cascade_core.runtime.cores import limit_threads
 from cascade_core.runtime.files import new_folder
-from components.artifacts import write_manifest
+from components.artifacts.manifest import write_manifest
 from components.cluster.pods import Resources
 from components.contract.output import checked_output
 from components.contract.parameters import (

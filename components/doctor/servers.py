@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from cascade_core.errors import UserError
 from cascade_core.runtime.extras import install_command
 from components.doctor.finding import Finding
-from components.own_variables import SWITCH_VARIABLE
+from components.servers.own_variables import SWITCH_VARIABLE
 from components.tracking import store
 
 CONNECT_SECONDS = 5

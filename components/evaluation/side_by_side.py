@@ -28,7 +28,7 @@ from cascade_core.predictor import device_named
 from cascade_core.render.colours import hex_colour, palette
 from cascade_core.render.visualise import LEGEND_SHARE, tinted
 from cascade_core.scoring.pictures import PictureScores, picture_scores
-from components.artifacts import git_commit
+from components.artifacts.manifest import git_commit
 from components.evaluation.job import protocol_of, vocabulary_of
 from components.inputs.reading import Inputs, read_inputs
 from components.progress import progress

@@ -9,7 +9,7 @@ from typing import Any
 from cascade_core.configs.recipes import recipe
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import sha256
-from components.artifacts import data_hash
+from components.artifacts.manifest import data_hash
 from components.contract import Call, Folder, Place, Settings
 from components.imports import code_hash
 

@@ -23,7 +23,7 @@ from cascade_core.runtime.files import sha256, system_errors_as_user_errors, wri
 from cascade_core.runtime.formats import FORMAT, read_manifest
 from cascade_core.runtime.validation import validated
 from components.cluster.names import TRAININGS_VARIABLE, VOLUME_VARIABLE
-from components.patience import AwayError, patiently
+from components.servers.patience import AwayError, patiently
 from components.storage import s3, transfer
 from components.storage.places import in_store
 

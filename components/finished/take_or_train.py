@@ -11,7 +11,7 @@ from typing import Any
 from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, sha256, write_json
-from components.artifacts import (
+from components.artifacts.manifest import (
     MANIFEST_FILE,
     TRACKING_FILE,
     input_hash,
@@ -22,8 +22,8 @@ from components.contract import Call, Step
 from components.finished.content_key import content_of, key_of
 from components.finished.entries import Entry, Trainings, num_bytes
 from components.finished.workplace import workplace
-from components.patience import AwayError
 from components.results.names import FINAL_FOLDER
+from components.servers.patience import AwayError
 from components.tracking.pipeline_run import PARENT_VARIABLE
 from components.tracking.tracker import tracked_step
 

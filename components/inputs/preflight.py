@@ -16,7 +16,7 @@ from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_set import LabelSet
 from cascade_core.model.queries import ClassVectors
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.inputs.reading import read_inputs
 from components.inputs.split import read_split
 from components.progress import progress

@@ -12,8 +12,8 @@ from pathlib import Path
 from cascade_core.errors import UserError
 from cascade_core.runtime.exit_codes import ExitCode
 from cascade_core.runtime.files import read_json, write_json
-from components.addresses import masked
-from components.patience import AwayError
+from components.servers.addresses import masked
+from components.servers.patience import AwayError
 
 FOLDER_VARIABLE = "CASCADE_LAST_WORDS"
 """The variable that names the folder for refusals."""

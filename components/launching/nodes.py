@@ -17,12 +17,12 @@ from typing import Any
 from cascade_core.data.prepared import data_root
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, read_json, write_json
-from components.artifacts import MANIFEST_FILE, input_hash
+from components.artifacts.manifest import MANIFEST_FILE, input_hash
 from components.cluster import trainjob_run
 from components.cluster.trainjob import PIPELINE_LABEL, QUEUE_MINUTES, Nodes, TrainJob, longest_name
 from components.contract import step_named
 from components.launching import last_words
-from components.patience import PATIENCE_VARIABLE
+from components.servers.patience import PATIENCE_VARIABLE
 from components.tracking.pipeline_run import IMAGE_VARIABLE, KFP_VARIABLE, PARENT_VARIABLE
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from cascade_core.errors import UserError
 from cascade_core.parallel import world_of
 from cascade_core.runtime.exit_codes import ExitCode
-from components.addresses import hide_secrets
 from components.contract import Call, step_named
+from components.servers.addresses import hide_secrets
 
 START_METHOD: Literal["forkserver"] = "forkserver"
 USER_ERROR = "UserError: "

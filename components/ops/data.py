@@ -35,7 +35,7 @@ def prepare(
     from cascade_core.configs.recipes import naming_recipe, reads_templates
     from cascade_core.configs.recipes import recipe as named_recipe
     from cascade_core.datasets.catalogue import protocol as named_protocol
-    from components import artifact_metadata
+    from components.artifacts import metadata as artifact_metadata
     from components.bodies import before_training, loop_items
     from components.entry import enter
     from components.storage import places
@@ -88,7 +88,7 @@ def prepare_target(
 
     from cascade_core.checkpoints.manifest import load_manifest
     from cascade_core.labels.background import parse_background
-    from components import artifact_metadata
+    from components.artifacts import metadata as artifact_metadata
     from components.bodies import before_training
     from components.entry import enter
     from components.storage import places
@@ -138,7 +138,7 @@ def evaluate_target(
     from pathlib import Path
 
     from cascade_core.labels.background import parse_background
-    from components import artifact_metadata
+    from components.artifacts import metadata as artifact_metadata
     from components.entry import enter
     from components.results import confusion_table, run_index
     from components.steps import evaluate

@@ -11,7 +11,7 @@ def list_pictures(mlflow_run: str, pictures: str, place: str, shards: int, liste
     """List the pictures once for all shards, and return the loop's items: a shard each."""
     from pathlib import Path
 
-    from components import artifact_metadata
+    from components.artifacts import metadata as artifact_metadata
     from components.bodies import loop_items
     from components.entry import enter
     from components.steps import list_pictures
@@ -90,7 +90,7 @@ def gather(
     import shutil
     from pathlib import Path
 
-    from components import artifact_metadata
+    from components.artifacts import metadata as artifact_metadata
     from components.entry import enter
     from components.steps import gather
     from components.tracking import kubeflow_run, pipeline_run

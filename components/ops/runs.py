@@ -67,7 +67,7 @@ def take_champion(model: str, trained: Output[Model], recipe: str = "") -> None:
     """
     from pathlib import Path
 
-    from components import artifact_metadata
+    from components.artifacts import metadata as artifact_metadata
     from components.entry import enter
     from components.registry import champions
 

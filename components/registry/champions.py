@@ -10,7 +10,7 @@ from cascade_core.checkpoints.model_folder import CHECKPOINT
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder
-from components.artifacts import write_manifest
+from components.artifacts.manifest import write_manifest
 from components.registry import versions as registry
 from components.tracking.store import open_store, require_store
 from components.tracking.stored_files import download

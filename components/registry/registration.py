@@ -20,13 +20,13 @@ from pydantic import ValidationError
 from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.checkpoints.model_folder import CHECKPOINT, TEXT_TOWER, write_model_folder
 from cascade_core.errors import UserError
-from components.artifacts import git_commit
-from components.patience import AwayError
+from components.artifacts.manifest import git_commit
 from components.registry import decisions as gate
 from components.registry import kept_counts, model_card
 from components.registry import versions as registry
 from components.results.margins import Margins
 from components.results.rows import DROPPED, SCORES_FILE, SPEED_FIELDS, ScoreRow
+from components.servers.patience import AwayError
 from components.tracking.faults import away, refused, translate_errors
 from components.tracking.run_results import KFP_TAG
 

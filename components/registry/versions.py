@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from cascade_core.errors import UserError
-from components.paging import all_of
+from components.servers.paging import all_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.artifact_metadata import write_metadata
+from components.artifacts.metadata import write_metadata
 from components.results.tables import read_classes, read_square_table
 
 if TYPE_CHECKING:

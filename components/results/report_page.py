@@ -13,7 +13,7 @@ from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import brief, shortened
 from cascade_core.runtime.targets import MANIFEST_FILE
-from components.artifacts import StepManifest, git_commit, read_step_manifest
+from components.artifacts.manifest import StepManifest, git_commit, read_step_manifest
 from components.results import confused_pairs, picture_rows
 from components.results.fit_charts import charts
 from components.results.names import HISTORY_FILE, SCORES, SCORES_FILE, file_stem

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cascade_core.errors import UserError
-from components.artifacts import MANIFEST_FILE, git_commit, read_step_manifest
+from components.artifacts.manifest import MANIFEST_FILE, git_commit, read_step_manifest
 from components.results.accepted import Models, RecordedRerun
 from components.results.accepted import rows as rows_of
 from components.results.pages import COLOURS, Curve, fill_template, line_chart

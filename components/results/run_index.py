@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cascade_core.checkpoints.manifest import MANIFEST_FILE
 from cascade_core.runtime.files import new_folder
-from components.partial_folders import copy_part
+from components.artifacts.partial_folders import copy_part
 from components.results.names import HISTORY_FILE, PICTURE_COUNTS_FILE
 from components.results.picture_files import PICTURES_FILE, PREDICTIONS_FILE
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, get_args
 from cascade_core.errors import UserError
 from components.cluster.names import ARTIFACTS_VARIABLE
 from components.finished.entries import kept_trainings, trainings_at
-from components.paging import all_of
 from components.results import accepted
 from components.results.rows import RerunRow
 from components.retention import recorded, registered
@@ -28,6 +27,7 @@ from components.retention.rule import (
     judged,
 )
 from components.retention.trainings import training_items, unfinished_items
+from components.servers.paging import all_of
 from components.storage import s3
 from components.tracking.displacement import check_place
 from components.tracking.faults import first_line, of_store

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from components.paging import all_of
 from components.registry import versions as registry
 from components.registry.decisions import rounded
 from components.results.names import SCORES
 from components.results.rows import DROPPED, RerunRow
 from components.retention.rule import Item, StillNeededError
+from components.servers.paging import all_of
 from components.tracking.store import tags_of
 from components.tracking.stored_files import remove_files
 

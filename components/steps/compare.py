@@ -64,7 +64,7 @@ def run(
             2,000 pictures.
     """
     from cascade_core.runtime.files import write_json
-    from components.artifacts import data_hash
+    from components.artifacts.manifest import data_hash
     from components.evaluation import side_by_side
     from components.inputs.reading import check_limit
 

@@ -138,7 +138,7 @@ def run(
     from cascade_core.inference.vocabulary import check_seen_penalty
     from cascade_core.parallel import connected, device_of, world_of
     from cascade_core.scoring.scores import scores
-    from components.artifacts import data_hash
+    from components.artifacts.manifest import data_hash
     from components.evaluation.job import Request, count, evaluation_job, evaluation_of, write_tables
     from components.inputs.reading import check_limit
 

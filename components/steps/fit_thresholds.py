@@ -66,7 +66,7 @@ def run(
             out does not exist, or the background policy does not fit the label maps or the text vectors.
     """
     from cascade_core.runtime.files import write_json
-    from components.artifacts import data_hash
+    from components.artifacts.manifest import data_hash
     from components.evaluation.fit import fit
     from components.evaluation.job import Request, evaluation_job
     from components.inputs.reading import check_limit

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from components.artifact_metadata import write_metadata
+from components.artifacts.metadata import write_metadata
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, step
 from components.contract.shared import Device, Out, Overrides, Text, whole_numbers

@@ -128,7 +128,7 @@ def run(
     from cascade_core.predictor import Predictor
     from cascade_core.runtime.files import new_folder, write_json
     from cascade_core.runtime.validation import validated
-    from components.artifacts import write_manifest
+    from components.artifacts.manifest import write_manifest
     from components.registry import decisions, kept_counts, model_card
     from components.registry import registration as registry
     from components.registry.addresses import clip_for

@@ -117,7 +117,7 @@ def run(
     from cascade_core.data.prepared import rows_of_split
     from cascade_core.inference.precision import stated_precision
     from cascade_core.parallel import device_of, world_of
-    from components.artifacts import data_hash
+    from components.artifacts.manifest import data_hash
     from components.inputs.reading import read_inputs
     from components.launching.processes import launched
     from components.training.fit import Fit, train_step

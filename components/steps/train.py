@@ -98,7 +98,7 @@ def run(
     from cascade_core.inference.precision import stated_precision
     from cascade_core.model.build import build_segmentor
     from cascade_core.parallel import device_of, world_of
-    from components.artifacts import data_hash
+    from components.artifacts.manifest import data_hash
     from components.inputs.preflight import check_vectors_from_file
     from components.inputs.reading import read_inputs
     from components.launching.processes import launched

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from cascade_core.clip.home import clip_folder
 from cascade_core.errors import UserError
 from cascade_core.labels.label_file import is_label_file
-from components.patience import patiently
+from components.servers.patience import patiently
 
 S3 = "s3://"
 REGISTRY = ("models:/", "runs:/")
@@ -135,7 +135,7 @@ def _cached(uri: str) -> Path:
     """Fetch an s3:// address to the cache, unless it is there, and return the path of its copy.
 
     The cache never replaces a copy, because other steps may be reading it: changed data need a new address. Retries
-    while the store is unavailable, as `components.patience` says; files that have arrived are kept.
+    while the store is unavailable, as `components.servers.patience` says; files that have arrived are kept.
     """
     from filelock import FileLock
 

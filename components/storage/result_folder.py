@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from cascade_core.runtime.files import new_file, system_errors_as_user_errors
 from cascade_core.runtime.targets import check_gathering_folder
-from components.patience import AwayError, patiently
+from components.servers.patience import AwayError, patiently
 from components.storage.lease import LEASE_SECONDS, RENEWAL_SECONDS, FolderInUseError, leased
 from components.storage.places import in_store
 

@@ -18,9 +18,9 @@ from botocore.config import Config
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from cascade_core.errors import UserError
-from components.addresses import check_endpoints, masked
-from components.certificates import VARIABLE as CA_VARIABLE
-from components.patience import AwayError
+from components.servers.addresses import check_endpoints, masked
+from components.servers.certificates import VARIABLE as CA_VARIABLE
+from components.servers.patience import AwayError
 from components.storage.places import S3
 
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from cascade_core.errors import UserError
-from components.paging import all_of
+from components.servers.paging import all_of
 from components.tracking.store import open_existing_store, sqlite_file
 
 if TYPE_CHECKING:

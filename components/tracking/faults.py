@@ -6,8 +6,8 @@ from typing import Any
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import disk_is_full
-from components.addresses import masked
-from components.certificates import VARIABLE as CA_VARIABLE
+from components.servers.addresses import masked
+from components.servers.certificates import VARIABLE as CA_VARIABLE
 
 LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 ADDRESS = "MLFLOW_TRACKING_URI"

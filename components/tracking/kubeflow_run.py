@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from components.patience import AwayError
+from components.servers.patience import AwayError
 from components.tracking import pipeline_run
 from components.tracking.experiments import experiment_id
 from components.tracking.kubeflow_server import KubeflowRun, kubeflow_run

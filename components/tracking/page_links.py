@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from cascade_core.errors import UserError
-from components.addresses import HTTP, masked, server_address, without_user
+from components.servers.addresses import HTTP, masked, server_address, without_user
 from components.tracking.faults import translate_errors
 from components.tracking.store import URI_VARIABLE, open_store, sqlite_file, tracking_off, tracking_uri
 

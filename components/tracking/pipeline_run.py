@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from cascade_core.errors import UserError
-from components.addresses import masked
-from components.artifacts import git_commit
-from components.own_variables import plugin
-from components.paging import all_of
-from components.patience import AwayError, patiently
+from components.artifacts.manifest import git_commit
+from components.servers.addresses import masked
+from components.servers.own_variables import plugin
+from components.servers.paging import all_of
+from components.servers.patience import AwayError, patiently
 from components.tracking.experiments import NOTE_TAG, experiment_id
 from components.tracking.faults import away, first_line
 from components.tracking.page_links import where_runs_of

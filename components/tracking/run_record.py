@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, sha256
 from cascade_core.runtime.validation import first_error
-from components.artifacts import TRACKING_FILE
+from components.artifacts.manifest import TRACKING_FILE
 from components.tracking import faults, store
 from components.tracking.experiments import experiment_id
 from components.tracking.pipeline_run import LEFT, PARENT_TAG, WORK_TAG, kfp_run_of, left_open

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from cascade_core.errors import UserError
-from components.addresses import HTTP, check_endpoints, masked, server_address, without_user
-from components.own_variables import SWITCH_VARIABLE
-from components.paging import all_of
-from components.patience import AwayError, patiently
+from components.servers.addresses import HTTP, check_endpoints, masked, server_address, without_user
+from components.servers.own_variables import SWITCH_VARIABLE
+from components.servers.paging import all_of
+from components.servers.patience import AwayError, patiently
 from components.tracking.faults import away, explained
 
 if TYPE_CHECKING:

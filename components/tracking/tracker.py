@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import disk_is_full
-from components.addresses import masked
-from components.patience import AwayError
+from components.servers.addresses import masked
+from components.servers.patience import AwayError
 from components.tracking.faults import away, explained, first_line, of_store, store_unavailable
 from components.tracking.kubeflow_run import reopen
 from components.tracking.page_links import log_where_runs_are

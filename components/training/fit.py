@@ -40,12 +40,12 @@ from cascade_core.parallel import (
 from cascade_core.runtime.cores import loading_workers
 from cascade_core.train.loop import StepReport, train
 from cascade_core.train.supervision import Supervision
-from components.artifacts import data_hash
+from components.artifacts.manifest import data_hash
 from components.contract import Call
 from components.inputs.reading import Inputs
-from components.patience import PATIENCE_VARIABLE
 from components.progress import progress, rate_text
 from components.results.names import FINAL_FOLDER, HISTORY_FILE, PSEUDO_LABELS_FOLDER
+from components.servers.patience import PATIENCE_VARIABLE
 from components.storage.lease import Lease, leased
 from components.tracking.tracker import StepTracker
 from components.training.history import History

@@ -25,7 +25,7 @@ from cascade_core.predictor import Prediction, Predictor
 from cascade_core.render.visualise import label_png
 from cascade_core.runtime.files import new_file, read_json, sha256, write_json
 from cascade_core.runtime.listing import same_name, short_list
-from components.artifacts import input_hash
+from components.artifacts.manifest import input_hash
 from components.pictures.picture_files import PictureFile, picture_files
 from components.progress import progress
 from components.vectors.encoding import encoded

@@ -9,7 +9,7 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import with_overrides
 from cascade_core.parallel import world_of
 from cascade_core.runtime.files import new_file
-from components.artifacts import data_hash
+from components.artifacts.manifest import data_hash
 from components.contract import Call
 from components.inputs.split import read_split
 from components.results.names import FINAL_FOLDER, HISTORY_FILE

@@ -7,8 +7,8 @@ from pathlib import Path
 from cascade_core.errors import UserError
 from components.cluster.pod_probe import report
 from components.finished.entries import kept_trainings
-from components.paging import all_of
 from components.retention import recorded
+from components.servers.paging import all_of
 from components.tracking.experiments import NOTE_TAG
 from components.tracking.run_results import KFP_TAG
 from components.tracking.store import open_store

@@ -22,7 +22,7 @@ from cascade_core.runtime.files import read_json, read_text, write_json
 from cascade_core.runtime.listing import shortened
 from cascade_core.runtime.tensors import read_tensors
 from cascade_core.runtime.validation import validated
-from components.artifacts import MANIFEST_FILE, read_step_manifest
+from components.artifacts.manifest import MANIFEST_FILE, read_step_manifest
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from cascade_core.runtime.exit_codes import ExitCode, termination_raised
 from cascade_core.runtime.extras import missing_package
 from cascade_core.runtime.files import explain_system_error
 from cascade_core.runtime.formats import PROJECT
-from components.addresses import masked, masked_trace
 from components.entry import enter
 from components.launching import last_words
+from components.servers.addresses import masked, masked_trace
 from pipelines.cli.quoted_paths import paths_of, with_quoted
 from pipelines.cli.summaries import SUMMARIES
 from pipelines.cli.table import GROUPS, Command, Group

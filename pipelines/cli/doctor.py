@@ -24,7 +24,7 @@ def doctor(as_json: Json = False) -> None:
     Changes nothing. Of servers, it asks those alone that the environment names: MLFLOW_TRACKING_URI, AWS_ENDPOINT_URL,
     KFP_ENDPOINT. Exits with 3 if there is a problem.
     """
-    from components.addresses import masked
+    from components.servers.addresses import masked
 
     findings = []
     for check in _checks():

@@ -25,9 +25,9 @@ import kfp_server_api
 from urllib3 import exceptions as http
 
 from cascade_core.errors import UserError
-from components.addresses import server_address
-from components.certificates import VARIABLE as CA_VARIABLE
-from components.patience import Patience
+from components.servers.addresses import server_address
+from components.servers.certificates import VARIABLE as CA_VARIABLE
+from components.servers.patience import Patience
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,8 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.cores import CORES_VARIABLE
 from cascade_core.runtime.listing import by_name
 from cascade_core.runtime.validation import validated
-from components.artifacts import git_commit
+from components.artifacts.manifest import git_commit
 from components.bodies.interface import cluster_of, stated_steps
-from components.certificates import POD_FOLDER
 from components.cluster.names import (
     CERTIFICATES,
     DATA_CLAIM,
@@ -35,8 +34,9 @@ from components.cluster.names import (
 from components.cluster.pods import ISOLATED, LARGE, MINI, SERVERS_ONLY, Gpu, Resources, by_kind
 from components.cluster.trainjob import QUEUE_LABEL, Nodes, Volume
 from components.ops.image import DIRTY, IMAGE, LIGHT_IMAGE, image_of_commit
-from components.own_variables import FROM_PLUGIN, SWITCH_VARIABLE, TRACKING
-from components.patience import PATIENCE_VARIABLE
+from components.servers.certificates import POD_FOLDER
+from components.servers.own_variables import FROM_PLUGIN, SWITCH_VARIABLE, TRACKING
+from components.servers.patience import PATIENCE_VARIABLE
 from components.steps import evaluate
 from components.tracking.pipeline_run import IMAGE_VARIABLE
 

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from cascade_core.runtime.formats import PROJECT
-from components.addresses import masked
-from components.artifacts import git_commit
+from components.artifacts.manifest import git_commit
+from components.servers.addresses import masked
 from pipelines.kubeflow.parameters import declared
 
 LENGTH = 250

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cascade_core.errors import UserError
-from components.paging import pages
+from components.servers.paging import pages
 from pipelines.kubeflow.cluster import PAGE_SIZE, Connection, name_filter
 from pipelines.kubeflow.run_texts import all_parameters, run_description
 from pipelines.kubeflow.submit import open_experiment, pipeline_source

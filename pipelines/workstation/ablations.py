@@ -16,7 +16,7 @@ from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
-from components.artifacts import input_hash
+from components.artifacts.manifest import input_hash
 from components.results.picture_counts import read_counts
 from components.steps import text_vectors
 from components.vectors.vector_files import has_templates

@@ -16,11 +16,11 @@ from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.runtime.cores import usable_cores
 from cascade_core.runtime.files import read_json, write_json
-from components.artifacts import data_hash, input_hash
+from components.artifacts.manifest import data_hash, input_hash
 from components.contract import Step
-from components.own_variables import SWITCH_VARIABLE
 from components.progress import progress
 from components.registry import champions
+from components.servers.own_variables import SWITCH_VARIABLE
 from components.steps import evaluate
 from pipelines.graphs.runner import Data, Runner
 from pipelines.graphs.training import Measured, measure, self_train_and_score, train_and_measure

@@ -8,7 +8,7 @@ from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
-from components.artifacts import input_hash
+from components.artifacts.manifest import input_hash
 from components.results.intervals import Interval
 from components.results.rows import ScoreRow, markdown_table
 from components.results.step_files import read_scores

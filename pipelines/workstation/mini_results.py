@@ -18,7 +18,7 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, read_json, write_json
 from cascade_core.runtime.listing import brief
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
-from components.artifacts import data_hash, git_commit, read_step_manifest
+from components.artifacts.manifest import data_hash, git_commit, read_step_manifest
 from components.steps.pretrain import read_accuracy
 from pipelines.graphs.runner import Data
 from pipelines.workstation.chain_plan import outlook, plans_of

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
-from components.artifacts import data_hash, input_hash
+from components.artifacts.manifest import data_hash, input_hash
 from components.results.intervals import paired_interval
 from components.results.rows import SCORES, run_names
 from components.steps.pretrain import PROTOCOLS, read_accuracy

@@ -21,7 +21,7 @@ from cascade_core.datasets.data_set import DataSet
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, sha256
 from cascade_core.runtime.listing import by_name
-from components.artifacts import data_hash, input_hash
+from components.artifacts.manifest import data_hash, input_hash
 from components.results.published import PUBLISHED
 from components.results.rows import BenchmarkRow
 from components.steps import convert

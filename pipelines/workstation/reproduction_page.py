@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cascade_core.runtime.files import new_file, write_json
-from components.artifacts import data_hash, git_commit
+from components.artifacts.manifest import data_hash, git_commit
 from components.results.reproduction_table import comparison, sources, table
 from components.results.rows import BenchmarkRow
 from pipelines.workstation.reproduction import Inputs

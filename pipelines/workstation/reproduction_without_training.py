@@ -9,7 +9,7 @@ from cascade_core.configs.recipes import recipe, with_overrides
 from cascade_core.configs.training_free import LAST_BLOCKS, check_changes
 from cascade_core.datasets.data_set import DataSet
 from cascade_core.labels.class_split import ClassSplit
-from components.artifacts import data_hash, input_hash
+from components.artifacts.manifest import data_hash, input_hash
 from components.results.rows import BenchmarkRow
 from components.tracking.pipeline_run import whole_run
 from pipelines.graphs.training import measure

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.runtime.files import new_folder
-from components.artifacts import TRACKING_FILE, write_manifest
+from components.artifacts.manifest import TRACKING_FILE, write_manifest
 from components.tracking.tracker import tracked_step
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 

@@ -15,7 +15,7 @@ import pytest
 from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.predictor import Predictor
 from cascade_core.runtime.files import read_json
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.registry import versions as registry
 from components.registry.addresses import load_predictor
 from components.results.accepted import ROWS_FILE, last_accepted

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from components.patience import Patience
+from components.servers.patience import Patience
 from pipelines.kubeflow import catalogue, zero_shot
 from pipelines.kubeflow.cluster import Connection, connect
 from tests.pipelines.kfp_server import Server, serving

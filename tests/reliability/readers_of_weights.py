@@ -23,7 +23,7 @@ from cascade_core.predictor import Predictor
 from cascade_core.released.runs import read_evidence
 from cascade_core.released.weights import segmentor_from_released
 from cascade_core.train.optim import build_optimizer
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.inputs.split import read_split
 from components.vectors.vector_files import read_class_vectors
 from tests.cascade_core.clip.families import VIT_B16, openai_weights, write_scripted

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder
-from components.artifacts import TRACKING_FILE
+from components.artifacts.manifest import TRACKING_FILE
 from components.storage import s3, transfer
 from components.tracking.run_record import record_folders
 from components.tracking.tracker import tracked_step

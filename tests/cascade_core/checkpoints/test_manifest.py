@@ -9,7 +9,7 @@ from cascade_core.checkpoints.model_folder import locate, write_model_folder
 from cascade_core.configs.settings import Setting, transductive
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, write_json
-from components.artifacts import read_step_manifest, write_manifest
+from components.artifacts.manifest import read_step_manifest, write_manifest
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 
 

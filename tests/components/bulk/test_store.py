@@ -17,7 +17,7 @@ from cascade_core.predictor import Predictor
 from components.bulk import gather, shard
 from components.bulk.listing import addresses
 from components.bulk.sources import ListedPicture, Store
-from components.patience import AwayError
+from components.servers.patience import AwayError
 from components.storage import result_folder as result_folders
 from components.storage.result_folder import result_folder
 from components.storage.transfer import fetch, store

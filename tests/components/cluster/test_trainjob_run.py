@@ -16,7 +16,7 @@ from components.cluster import pod_probe, trainjob, trainjob_run
 from components.cluster.trainjob import Nodes, TrainJob, Volume
 from components.cluster.trainjob_run import Jobs
 from components.launching import nodes as launch_nodes
-from components.patience import Patience
+from components.servers.patience import Patience
 from components.steps import train
 from pipelines.cli.app import app
 from tests.cli_commands import command_at

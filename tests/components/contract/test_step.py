@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 
 from cascade_core.errors import UserError
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.contract import Call, Folder, Option, Place, Settings, step
 from components.contract.shared import ImageSets, Out, whole_numbers
 

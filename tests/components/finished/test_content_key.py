@@ -9,7 +9,7 @@ import pytest
 
 from cascade_core.runtime.files import write_json
 from components import imports
-from components.artifacts import write_manifest
+from components.artifacts.manifest import write_manifest
 from components.contract import Call
 from components.finished.content_key import content_of, key_of
 from components.steps import self_train, train

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cascade_core.runtime.files import read_json, sha256
-from components.artifacts import input_hash
+from components.artifacts.manifest import input_hash
 from components.cluster.names import POD_VARIABLE, TRAININGS_VARIABLE, VOLUME_VARIABLE
 from components.finished.entries import TrainingsFolder
 from components.finished.take_or_train import TAKEN_TAG, TRAINED_IN_TAG, take_or_train

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.artifacts import git_commit
+from components.artifacts.manifest import git_commit
 from components.ops.image import IMAGE, image_of_commit
 
 REPOSITORY = Path(__file__).parents[3]

@@ -7,7 +7,7 @@ import pytest
 
 from cascade_core.errors import UserError
 from components.launching import last_words
-from components.patience import AwayError
+from components.servers.patience import AwayError
 from components.storage.lease import FolderInUseError
 
 

@@ -10,7 +10,7 @@ from cascade_core.checkpoints.frozen_tower import lacks_tower
 from cascade_core.checkpoints.manifest import MODEL_FILE
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, sha256
-from components.artifacts import TRACKING_FILE, input_hash, write_manifest
+from components.artifacts.manifest import TRACKING_FILE, input_hash, write_manifest
 from components.bodies.between_steps import Clip, clip_of, hand_on, is_at_hand, whole_checkpoints
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip
 

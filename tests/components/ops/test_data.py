@@ -10,7 +10,7 @@ from cascade_core.configs.ablations import cells_of
 from cascade_core.datasets.mini import CLASSES
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.runtime.files import read_json
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.ops.data import prepare
 from tests.own_data import draw_own_data
 from tests.tiny import write_tiny_clip

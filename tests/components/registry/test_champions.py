@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cascade_core.runtime.files import write_json
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.registry import champions
 from components.registry import versions as registry
 from components.steps import register

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cascade_core.runtime.files import write_json
-from components.artifacts import input_hash, write_manifest
+from components.artifacts.manifest import input_hash, write_manifest
 from components.results.run_index import read_index, write_index
 
 EVALUATION = ("scores.json", "per_class.csv", "pictures.json", "predictions.zip", "pictures/a.png")

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from cascade_core.runtime.files import read_json, write_json
-from components.artifacts import write_manifest
+from components.artifacts.manifest import write_manifest
 from components.results import accepted
 from components.results.accepted import Models
 from components.steps import benchmark_rerun

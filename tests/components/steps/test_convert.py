@@ -15,7 +15,7 @@ from cascade_core.engines.check import TOLERANCE
 from cascade_core.predictor import Predictor
 from cascade_core.released.weights import CLASS_WEIGHT_BUFFER, TEXT_PREFIX, our_name
 from cascade_core.runtime.files import read_json
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.steps import convert, evaluate, export, profile, register
 from tests.components.conftest import Folders, write_earlier
 from tests.released import released_shapes, small_released, write_released

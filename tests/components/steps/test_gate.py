@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cascade_core.runtime.files import read_json, write_json
 from cascade_core.scoring.bootstrap import total_scores
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.registry.decisions import Scored, decide, read_decision, validation_tags
 from components.registry.versions import Version
 from components.results.margins import Margins

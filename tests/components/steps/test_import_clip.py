@@ -12,7 +12,7 @@ from cascade_core.clip.files import WEIGHTS_FILE
 from cascade_core.clip.weights import clip_from_openai, load_clip
 from cascade_core.configs.config import ClipConfig
 from cascade_core.runtime.files import sha256
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.steps import import_clip
 from tests.cascade_core.clip.families import VIT_B16, VIT_H14, random_weights, write_scripted
 from tests.cascade_core.clip.test_published import in_hub_cache

@@ -10,7 +10,7 @@ from PIL import Image
 from cascade_core.data.index import COLUMNS
 from cascade_core.data.prepared import read_index
 from cascade_core.runtime.files import read_json, sha256
-from components.artifacts import data_hash, read_step_manifest
+from components.artifacts.manifest import data_hash, read_step_manifest
 from components.steps import prepare
 from tests.components.conftest import IMAGE_SETS, SIZES
 

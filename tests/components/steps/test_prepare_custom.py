@@ -12,7 +12,7 @@ from cascade_core.data.pictures import read_label_map
 from cascade_core.data.prepared import data_root, read_index
 from cascade_core.labels.label_file import read_label_file
 from cascade_core.runtime.files import read_json
-from components.artifacts import data_hash
+from components.artifacts.manifest import data_hash
 from components.steps import prepare_custom
 
 LABELS = """

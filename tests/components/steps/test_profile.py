@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cascade_core.engines import comparison
 from cascade_core.runtime.files import read_json
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.profiling.models import models_of
 from components.results.profile_table import table_of
 from components.steps import profile

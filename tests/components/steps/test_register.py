@@ -22,7 +22,7 @@ from cascade_core.mini.vocabulary import WORDS
 from cascade_core.predictor import Predictor
 from cascade_core.runtime.files import read_json, write_json
 from cascade_core.scoring.pictures import PictureCounts
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.registry import kept_counts, registered_model, registration
 from components.registry import versions as registry
 from components.results.names import PICTURE_COUNTS_FILE

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cascade_core.runtime.files import read_json, write_json
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.results.pages import Curve, line_chart
 from components.steps import report
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip

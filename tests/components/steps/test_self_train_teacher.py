@@ -19,7 +19,7 @@ from cascade_core.errors import UserError
 from cascade_core.inference.prediction import Prediction
 from cascade_core.predictor import Predictor
 from cascade_core.runtime.files import read_json, write_json
-from components.artifacts import read_step_manifest, sha256
+from components.artifacts.manifest import read_step_manifest, sha256
 from components.inputs.reading import read_inputs
 from components.steps import import_clip, self_train, train
 from components.training.pseudo_labels import Unlabelled, confident_labels

@@ -13,7 +13,7 @@ from cascade_core.configs.templates import TemplateSet
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, write_json
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.steps import text_vectors
 from components.vectors import vector_files
 from tests.tiny import write_tiny_clip

@@ -21,7 +21,7 @@ from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import DROPPED
 from cascade_core.model.decoder import CosineDecoder
 from cascade_core.predictor import Predictor, eval_settings
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from components.evaluation.job import vocabulary_of
 from components.registry import registered_model
 from components.registry.addresses import clip_for, load_predictor

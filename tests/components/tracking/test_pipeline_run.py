@@ -195,7 +195,7 @@ def test_the_first_and_last_step_wait_for_the_store(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
 ) -> None:
     monkeypatch.setenv("CASCADE_PATIENCE", "60")
-    monkeypatch.setattr("components.patience.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("components.servers.patience.FIRST_PAUSE", 0.01)
     parent = pipeline_run.open_run(pipeline="zero-shot", protocol=PROTOCOL, kfp_run="kfp-away")
     name = {"open": "create_run", "close": "set_terminated"}[call]
     real, faults = getattr(MlflowClient, name), [http.ConnectionError("refused")] * 2

@@ -23,7 +23,7 @@ from cascade_core.datasets.mini import TEMPLATES
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder
-from components.artifacts import TRACKING_FILE, input_hash, read_step_manifest, write_manifest
+from components.artifacts.manifest import TRACKING_FILE, input_hash, read_step_manifest, write_manifest
 from components.bodies import before_training
 from components.progress import Progress
 from components.steps import prepare, splits, text_vectors, train

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from components.addresses import masked
+from components.servers.addresses import masked
 from components.tracking.experiments import experiment_id
 from components.tracking.faults import translate_errors
 from components.tracking.store import (

@@ -17,7 +17,7 @@ from cascade_core.configs.backbones import MINI_CLIP
 from cascade_core.errors import UserError
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.runtime.files import new_folder, read_json, write_json
-from components.artifacts import input_hash, read_step_manifest, write_manifest
+from components.artifacts.manifest import input_hash, read_step_manifest, write_manifest
 from components.results.picture_counts import read_counts
 from components.results.picture_files import read_kept, read_pictures
 from components.steps import evaluate, prepare, profile, self_train, train

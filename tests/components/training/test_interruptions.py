@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cascade_core.checkpoints.manifest import load_manifest
-from components.patience import PATIENCE_VARIABLE
 from components.progress import Progress
+from components.servers.patience import PATIENCE_VARIABLE
 from components.storage.lease import FolderInUseError, leased
 from components.training.resume_checkpoints import NEWEST
 from tests.components.conftest import SHORT, Folders, interrupt_after

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cascade_core.configs.overrides import parse_overrides
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.option_texts import pairs
-from components.artifacts import read_step_manifest
+from components.artifacts.manifest import read_step_manifest
 from pipelines.cli.app import app
 from pipelines.cli.table import GROUPS
 from pipelines.workstation import workflow

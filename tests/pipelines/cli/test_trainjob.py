@@ -17,7 +17,7 @@ from kubeflow_trainer_api.models import (
 from typer.testing import CliRunner
 
 from components.cluster import trainjob, trainjob_run
-from components.patience import Patience
+from components.servers.patience import Patience
 from pipelines.cli.app import app
 from tests.components.trainer_server import Trainer, serving
 

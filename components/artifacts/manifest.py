@@ -21,7 +21,7 @@ from cascade_core.runtime.formats import FORMAT, read_manifest
 from cascade_core.runtime.targets import MANIFEST_FILE
 from cascade_core.runtime.validation import validated
 from cascade_core.runtime.walking import files_below
-from components.partial_folders import whole_hash
+from components.artifacts.partial_folders import whole_hash
 
 log = logging.getLogger(__name__)
 

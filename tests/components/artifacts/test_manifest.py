@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cascade_core.data.prepared import data_root
-from components import artifacts
-from components.artifacts import (
+from components.artifacts import manifest as artifacts
+from components.artifacts.manifest import (
     COMMIT_VARIABLE,
     data_hash,
     git_commit,
@@ -96,7 +96,7 @@ def test_a_repository_around_an_installed_package_is_not_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CASCADE_COMMIT", raising=False)
-    installed = tmp_path / ".venv" / "components" / "artifacts.py"
+    installed = tmp_path / ".venv" / "components" / "artifacts" / "manifest.py"
     installed.parent.mkdir(parents=True)
     installed.write_text("")
     identity = ("-c", "user.name=a", "-c", "user.email=a@b")

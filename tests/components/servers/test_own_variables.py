@@ -6,7 +6,15 @@ import os
 import pytest
 
 from components.cluster.names import OPTIONAL_KEYS, REQUIRED_KEYS, variable_of
-from components.own_variables import FROM_PLUGIN, OWN, PLUGIN_VARIABLE, SWITCH_VARIABLE, Plugin, adopt, plugin
+from components.servers.own_variables import (
+    FROM_PLUGIN,
+    OWN,
+    PLUGIN_VARIABLE,
+    SWITCH_VARIABLE,
+    Plugin,
+    adopt,
+    plugin,
+)
 
 SETTINGS = {"endpoint": "http://mlflow:5000/", "parentRunId": "parent", "authType": "none"}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import components
-from components.artifact_metadata import copied, named, write_metadata, write_metrics
+from components.artifacts.metadata import copied, named, write_metadata, write_metrics
 from components.results.confusion_table import shares
 
 FROM_KUBEFLOW = {"display_name": "trained", "store_session_info": "{}", "recipe": "zegclip", "seed": 3.0}
@@ -60,7 +60,7 @@ def test_only_one_module_writes_metadata() -> None:
             or (node.attr == "update" and ast.unparse(node.value).endswith(".metadata"))
         )
     }
-    assert writers == {"artifact_metadata.py"}
+    assert writers == {"artifacts/metadata.py"}
 
 
 def test_the_confusion_matrix_shows_percents() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.addresses import ENDPOINT_VARIABLES, check_endpoints, masked, server_address
+from components.servers.addresses import ENDPOINT_VARIABLES, check_endpoints, masked, server_address
 from components.tracking.tracker import tracked_step
 
 SECRET = "hunter2"
@@ -123,7 +123,7 @@ def test_no_command_prints_a_planted_secret(uri: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env=environment | PLANTED | patience | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=environment | PLANTED | patience | {"PYTHONPATH": str(Path(__file__).parents[3])},
         capture_output=True,
         text=True,
         check=False,

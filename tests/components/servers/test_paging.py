@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.paging import all_of, pages
+from components.servers.paging import all_of, pages
 from components.tracking.store import open_store
 
 

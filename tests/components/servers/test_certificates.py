@@ -13,7 +13,7 @@ import pytest
 import requests
 import urllib3
 
-from components import certificates
+from components.servers import certificates
 from components.storage import s3
 from tests.http_listener import listening
 

@@ -11,15 +11,15 @@ from requests import exceptions as http
 from sqlalchemy.exc import OperationalError
 
 from cascade_core.errors import UserError
-from components.patience import AwayError, patiently
+from components.servers.patience import AwayError, patiently
 from components.storage import places, s3
 from components.tracking import store
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.patience.FIRST_PAUSE", 0.01)
-    monkeypatch.setattr("components.patience.LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr("components.servers.patience.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("components.servers.patience.LONGEST_PAUSE", 0.02)
     monkeypatch.delenv("CASCADE_PATIENCE", raising=False)
 
 
