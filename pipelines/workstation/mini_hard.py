@@ -20,7 +20,7 @@ from pipelines.workstation.chain_plan import outlook, plans_of
 from pipelines.workstation.chains import Chain, FolderRunner, run_untracked
 from pipelines.workstation.mini_intervals import claim_intervals
 from pipelines.workstation.mini_page import PUBLISHED, Claim, MiniRow, claim_rows
-from pipelines.workstation.mini_results import CEILING, MODES, folder_name, provenance_of
+from pipelines.workstation.mini_results import CEILING, MODES, folder_name, provenance_of, source_of
 from pipelines.workstation.reproduction import digest_of
 
 TWIN_PROTOCOL = "mini-hard-drawn-38-12"
@@ -124,10 +124,12 @@ def run(
     print(f"{outlook(plans, workers)}; finished steps in {work} are kept")
     if dry_run:
         return []
-    made_from = provenance_of(data)
+    provenance = provenance_of(data)  # before the files are written, which change the working tree
     models = run_untracked({plan.folder: plan.chain for plan in plans}, split=split, workers=workers)
     rows = [
-        MiniRow.read(model.evaluation, model.cost).model_copy(update={"made_from": made_from})
+        MiniRow.read(model.evaluation, model.cost).model_copy(
+            update={"made_from": source_of(model.model, provenance)}
+        )
         for model in models
     ]
     on_twin = [] if twin is None else [_on_twin(model, twin, split) for model in _inductive(models)]
@@ -160,7 +162,7 @@ def page(
         command=f"cascade-clip mini-hard-results --seeds {','.join(map(str, seeds))} --split {rows[0].split}{sets}",
         split=rows[0].split,
         protocol=rows[0].protocol,
-        made_from=rows[0].made_from,
+        made_from="; ".join(dict.fromkeys(row.made_from for row in rows)),
         changed=f"\nShorter or otherwise changed trainings: {changes}.\n" if changes else "",
         table=markdown_table(rows),
         clip=clip,

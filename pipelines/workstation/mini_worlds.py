@@ -20,7 +20,7 @@ from pipelines.graphs.training import prepare_data
 from pipelines.workstation.chain_plan import outlook, plans_of
 from pipelines.workstation.chains import Chain, FolderRunner, run_untracked
 from pipelines.workstation.mini_page import CLAIMS, PUBLISHED, MiniRow, values_by_seed
-from pipelines.workstation.mini_results import MODES, folder_name, provenance_of, require_folder
+from pipelines.workstation.mini_results import MODES, folder_name, provenance_of, require_folder, source_of
 from pipelines.workstation.reproduction import digest_of
 
 PICTURES, CLIP = Path("VOCdevkit/VOC2012"), Path("clip")
@@ -96,13 +96,17 @@ def run(
     print(f"{outlook(plans, workers)}; finished steps in {work} are kept")
     if dry_run:
         return []
-    made_from = [provenance_of(one) for one in data]
+    provenances = [provenance_of(one) for one in data]
     models = run_untracked({plan.folder: plan.chain for plan in plans}, split=split, workers=workers)
-    measured = [MiniRow.read(model.evaluation, model.cost) for model in models]
-    size = len(measured) // len(worlds)
+    size = len(models) // len(worlds)
     rows = [
-        [row.model_copy(update={"made_from": source}) for row in measured[place * size : (place + 1) * size]]
-        for place, source in enumerate(made_from)
+        [
+            MiniRow.read(model.evaluation, model.cost).model_copy(
+                update={"made_from": source_of(model.model, provenance)}
+            )
+            for model in models[place * size : (place + 1) * size]
+        ]
+        for place, provenance in enumerate(provenances)
     ]
     write_json(rows_json, [[row.model_dump() for row in own] for own in rows])
     with new_file(markdown) as path:
