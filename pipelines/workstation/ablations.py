@@ -90,8 +90,9 @@ class Grid:
         name = self.base if cell.mode is not None else cell_recipe(self.base, self.theme, cell)
         config = named_recipe(name, self.overrides, seed=seed)
         training, scoring = unnamed(config), None
-        # A plain recipe has its own scoring, and what trains nothing shares no training.
-        if _key(training) not in shared and config.model.trains:
+        # A plain recipe has its own scoring, unless training knows nothing of its cosines; what trains nothing shares no training.
+        own = _key(training) in shared and config.model.cosines_in_training != 0
+        if config.model.trains and not own:
             training, scoring = as_trained(training, base)
         data = self.by_template or self.data if config.model.reads_templates else self.data
         plain = shared.get(_key(training))
