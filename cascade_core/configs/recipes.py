@@ -11,16 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from cascade_core.configs.ablations import (
-    AT_INFERENCE,
-    PATCH_COSINE,
-    PICTURE_COSINE,
-    SEPARATOR,
-    SPT_SEG,
-    TEXT_COSINES,
-    cell_overrides,
-    cells_of,
-)
+from cascade_core.configs.ablations import SEPARATOR, cell_overrides, cells_of
 from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, MINI_HARD_CLIP, backbone_changes
 from cascade_core.configs.cat_seg import CLIP_SHARE, HEAD, MINI_LR, MINI_SIZE, TUNED, cat_seg_frozen
 from cascade_core.configs.config import (
@@ -36,6 +27,8 @@ from cascade_core.configs.otseg import TRANSPORT, otseg_changes
 from cascade_core.configs.overrides import refuse_stated
 from cascade_core.configs.recipe_file import is_recipe_file, read_recipe_file
 from cascade_core.configs.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
+from cascade_core.configs.themes.peers import SPT_SEG
+from cascade_core.configs.themes.scoring import AT_INFERENCE, PATCH_COSINE, PICTURE_COSINE, TEXT_COSINES
 from cascade_core.configs.training_free import LAST_BLOCKS, training_free, without_training
 from cascade_core.datasets import mini
 from cascade_core.errors import UserError

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from cascade_core.configs.ablations import SEPARATOR, THEMES, Cell, CellClaim, Theme
+from cascade_core.configs.ablations import SEPARATOR, THEMES
+from cascade_core.configs.themes.theme import Cell, CellClaim, Theme
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import validated
 from components.results.intervals import (

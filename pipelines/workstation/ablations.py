@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cascade_core.configs.ablations import THEMES, Cell, Theme, cell_overrides, cell_recipe, named_theme
+from cascade_core.configs.ablations import THEMES, cell_overrides, cell_recipe, named_theme
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import reads_templates, recipe_names
 from cascade_core.configs.recipes import recipe as named_recipe
+from cascade_core.configs.themes.theme import Cell, Theme
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file

@@ -4,9 +4,11 @@ from collections import Counter
 
 import pytest
 
-from cascade_core.configs.ablations import LAST_MAP, THEMES, Theme, cell_recipe, cells_of
+from cascade_core.configs.ablations import THEMES, cell_recipe, cells_of
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe
+from cascade_core.configs.themes.cascade import LAST_MAP
+from cascade_core.configs.themes.theme import Theme
 from components.results.names import SCORES
 
 BASES = {

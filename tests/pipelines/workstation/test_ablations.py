@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cascade_core.configs.ablations import PICTURE_COSINE, THEMES, cell_recipe, named_theme
+from cascade_core.configs.ablations import THEMES, cell_recipe, named_theme
 from cascade_core.configs.recipes import recipe
+from cascade_core.configs.themes.scoring import PICTURE_COSINE
 from cascade_core.runtime.files import write_json
 from components.results.cell_chart import cell_chart
 from components.results.picture_counts import CountsOfPictures

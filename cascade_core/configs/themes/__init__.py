@@ -1,0 +1,1 @@
+"""The themes of ablations; `configs/ablations.py` lists them."""

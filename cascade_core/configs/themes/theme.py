@@ -1,0 +1,97 @@
+"""What a theme of ablations is: cells that change a base recipe, and claims about the cells; and values that depend on the base."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cascade_core.configs.config import ModelConfig
+from cascade_core.configs.settings import SelfTrainingMode
+from cascade_core.runtime.listing import by_name
+
+Value = Any | Callable[[ModelConfig], Any]
+"""The value of an override, or a function that computes it from the base recipe's model."""
+
+Source = Literal["ZegCLIP", "Cascade-CLIP", "SPT-SEG", "OTSeg", "CAT-Seg", "released code", "here"]
+"""Who makes a claim; "here" asks what neither paper says."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of a theme: a name for recipes, a label for people, and the overrides of the base recipe.
+
+    With a `mode` it is a self-training in that mode: the changes are made for it alone, and it starts from the base's training.
+    """
+
+    name: str
+    label: str
+    changes: Mapping[str, Value] = field(default_factory=dict)
+    mode: SelfTrainingMode | None = None
+
+
+@dataclass(frozen=True)
+class CellClaim:
+    """The claim that one cell has a higher score than another; cells by their names."""
+
+    text: str
+    source: Source
+    score: str
+    better: str
+    worse: str
+
+
+@dataclass(frozen=True)
+class Theme:
+    """A question of a paper: cells, of which the first is the published one, and claims about them.
+
+    Attributes:
+        score: the score by which cells are compared with the first.
+        paper: what the paper or its released code says, in our words, with its figures where they are known.
+        fusion: the fusion that the base recipe must have: "none" is ZegCLIP, "cascade" Cascade-CLIP.
+    """
+
+    name: str
+    title: str
+    fusion: Literal["none", "cascade"]
+    paper: str
+    score: str
+    cells: tuple[Cell, ...]
+    claims: tuple[CellClaim, ...]
+
+    @property
+    def base(self) -> Cell:
+        return self.cells[0]
+
+    @property
+    def without_self_training(self) -> Cell | None:
+        """The cell of the training from which the other cells self-train; None if no cell does."""
+        if all(cell.mode is None for cell in self.cells):
+            return None
+        return next(cell for cell in self.cells if cell.mode is None)
+
+    def cell(self, name: str) -> Cell:
+        """Return the cell of this name.
+
+        Raises:
+            UserError: there is none; the message lists the cells.
+        """
+        return by_name(name, {cell.name: cell for cell in self.cells}, kind=f"cell of {self.name}")
+
+
+def before_last(*groups: Sequence[int]) -> Callable[[ModelConfig], Any]:
+    """Return groups of middle blocks that are so many blocks before the last one: 1 is the nearest to it."""
+
+    def blocks(model: ModelConfig) -> list[list[int]]:
+        last = model.clip.layers - 1
+        return [[last - distance for distance in group] for group in groups]
+
+    return blocks
+
+
+def times(factor: float) -> Callable[[ModelConfig], int]:
+    """Return a multiple of the base's number of prompts, at least 1."""
+    return lambda model: max(1, round(factor * model.num_prompts))
+
+
+def share_of_blocks(share: float) -> Callable[[ModelConfig], int]:
+    """Return the first blocks that make up a share of all, at least 1."""
+    return lambda model: max(1, round(share * model.clip.layers))
