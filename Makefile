@@ -64,7 +64,7 @@ docs: $(STAMP) ## run every command block of README and docs that can run here (
 notebook: $(STAMP) ## run the notebook from top to bottom (minutes)
 	$(BIN)/pytest -m notebook
 
-benchmark: $(STAMP) ## rerun every recipe over seeds and compare with the last accepted results (half an hour)
+benchmark: $(STAMP) ## rerun every recipe over seeds and compare with the last accepted results (about an hour)
 	$(BIN)/cascade-clip benchmark run
 
 format: $(STAMP) ## fix style and formatting

@@ -8,7 +8,7 @@ def test_every_method_of_coco_stuff_is_measured_after_zegclip() -> None:
     names = recipes()
     assert names[0] == BASE and len(set(names)) == len(names)
     assert {"cascade_cocostuff", "spt_seg_cocostuff", "otseg_cocostuff"} < set(names)
-    assert {recipe(name).data.protocol for name in names} == {recipe(BASE).data.protocol}
+    assert {recipe(name).data.protocol.partition("-")[0] for name in names} == {"cocostuff"}
 
 
 def test_a_row_divides_by_the_time_of_zegclip_in_the_same_run() -> None:

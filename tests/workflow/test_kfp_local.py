@@ -18,6 +18,8 @@ from tests.workflow.conftest import FEW_ITERATIONS, Workflow, copy_of_store
 METHOD = "cascade_clip"
 SCORES = ("pAcc", "miou_seen", "miou_unseen", "hiou", "trainable_params", "gmacs")
 
+pytestmark = pytest.mark.slow
+
 
 OVERRIDES = [f"--set={key}={value}" for key, value in flattened(FEW_ITERATIONS).items()]
 

@@ -96,7 +96,10 @@ def test_two_processes_save_dead_weights_unchanged(double: Path) -> None:
     "overrides",
     [
         {"train.accumulation_steps": 2},
-        {"loss.kind": "cross_entropy", "train.supervision": "full", "data.resize_range": [0.3, 0.6]},
+        pytest.param(
+            {"loss.kind": "cross_entropy", "train.supervision": "full", "data.resize_range": [0.3, 0.6]},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["accumulating", "cross-entropy with unevenly labelled parts"],
 )
@@ -170,6 +173,7 @@ def test_a_failure_ends_all_and_one_process_can_resume(
     assert_same_training(single, out)
 
 
+@pytest.mark.slow
 def test_two_processes_finish_what_one_began(
     folders: Folders, single: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +202,7 @@ def test_impossible_launches_are_refused(step: Any, processes: int, message: str
         launch.run(step, {}, processes=processes)
 
 
+@pytest.mark.slow
 def test_two_processes_count_what_one_counts(folders: Folders, single: Path, tmp_path: Path) -> None:
     arguments = {**folders.steps, "checkpoint": single / "final", "split": "val"}
     one, two = tmp_path / "one", tmp_path / "two"

@@ -70,6 +70,7 @@ def test_the_text_tower_comes_along_where_it_is_there(
 
 
 # The authors' configurations state four workers, more than a small machine has.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes:UserWarning")
 def test_every_step_takes_a_converted_model(
     folders: Folders, states: dict[str, dict[str, Tensor]], store: Path, tmp_path: Path

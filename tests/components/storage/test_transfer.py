@@ -116,6 +116,7 @@ def test_progress_of_a_large_file_counts_its_bytes(
     assert len(counted) > 1 and counted == sorted(counted) and counted[-1] == 8
 
 
+@pytest.mark.slow
 def test_an_interrupted_upload_leaves_no_parts(
     client: Any, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

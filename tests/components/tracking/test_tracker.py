@@ -192,7 +192,7 @@ def test_two_processes_make_and_fill_one_store(tmp_path: Path) -> None:
     program = (
         "from components.tracking.tracker import tracked_step\n"
         "with tracked_step('train', protocol='both') as tracker:\n"
-        "    for step in range(700): tracker.metrics({'loss': step}, step=step)\n"
+        "    for step in range(200): tracker.metrics({'loss': step}, step=step)\n"
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
@@ -205,7 +205,7 @@ def test_two_processes_make_and_fill_one_store(tmp_path: Path) -> None:
     experiment = client.get_experiment_by_name("both")
     runs = client.search_runs([experiment.experiment_id])
     assert [run.info.status for run in runs] == ["FINISHED"] * 2
-    assert {len(client.get_metric_history(run.info.run_id, "loss")) for run in runs} == {700}
+    assert {len(client.get_metric_history(run.info.run_id, "loss")) for run in runs} == {200}
 
 
 def test_nested_parameters_get_dotted_names() -> None:

@@ -212,6 +212,7 @@ def test_the_page_takes_two_models_at_most() -> None:
     assert "3 models are given; the page shows one or 2 side by side" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_page_takes_the_toy_only_without_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served: dict[str, object] = {}
     monkeypatch.chdir(tmp_path)

@@ -55,6 +55,7 @@ def test_a_report_can_gather_200_runs() -> None:
     assert most_items() >= RUNS
 
 
+@pytest.mark.slow
 def test_only_one_list_of_artifacts_without_metadata_is_gathered() -> None:
     """Otherwise the number of bytes per run is another."""
     for pipeline in PIPELINES:
