@@ -75,7 +75,7 @@ INFERENCE = (
 )
 
 
-def trained(config: RunConfig, clip: Path, inputs: Inputs) -> tuple[Segmentor, Segmentor]:
+def train_with_average(config: RunConfig, clip: Path, inputs: Inputs) -> tuple[Segmentor, Segmentor]:
     """Train inductively; return the segmentor, and one with the moving average of its weights."""
     segmentor = build_segmentor(config.model, load_clip(clip)[0].visual, seed=config.seed)
     average = AveragedModel(segmentor, multi_avg_fn=get_ema_multi_avg_fn(EMA))
@@ -144,7 +144,7 @@ def rows_of(arguments: Namespace, seed: int) -> Iterator[Row]:
         text=outputs / "text",
         protocol_name=arguments.protocol,
     )
-    last, average = trained(config, arguments.clip, inputs)
+    last, average = train_with_average(config, arguments.clip, inputs)
     pictures = eval_dataset(
         rows_of_split(inputs.index, "val"), inputs.root, data=config.data, short_side=None
     )
@@ -177,7 +177,7 @@ def table(rows: list[Row]) -> Iterator[str]:
         ]
         better, worse = ({places[key]: row["hiou"] for key, row in side.items()} for side in (own, base))
         interval = paired_interval(better, worse)
-        ends = "-" if interval is None else f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+        ends = "-" if interval is None else interval.ends
         difference = "-" if interval is None else f"{100 * interval.difference:+.1f}"
         cells = (training, inference, len(own), *means, difference, ends)
         yield f"| {' | '.join(map(str, cells))} |"

@@ -128,9 +128,9 @@ def strict_pseudo_labels(
     predicted = predicted_labels(
         mask_logits, is_seen, seen_penalty=seen_penalty, confidence=confidence, score=score
     )
-    taken = candidates & (predicted != IGNORE)
+    confident = candidates & (predicted != IGNORE)
     return torch.where(
-        taken & ~is_seen[predicted.where(taken, 0)],
+        confident & ~is_seen[predicted.where(confident, 0)],
         predicted,
         view.masked_fill(candidates | (view == WITHHELD), IGNORE),
     )

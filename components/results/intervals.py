@@ -32,6 +32,16 @@ class Interval:
             return "holds"
         return "does not hold" if self.high < 0 else "cannot be told"
 
+    @property
+    def ends(self) -> str:
+        """Both ends in points, for tables."""
+        return ends_in_points(self.low, self.high)
+
+
+def ends_in_points(low: float, high: float) -> str:
+    """Return the ends of an interval of fractions in points, for tables."""
+    return f"{100 * low:+.1f} to {100 * high:+.1f}"
+
 
 def paired_interval(better: Mapping[int, float], worse: Mapping[int, float]) -> Interval | None:
     """Return the interval of the mean difference of two runs, paired by the seeds that both have (Student's t).

@@ -24,8 +24,8 @@ def training_pictures(
         UserError: a split has no pictures, or a path leaves the folder of the data.
     """
     index, root, splits = inputs.index, inputs.root, config.self_train.extra_splits
-    labelled = train_dataset(rows_of_split(index, "train"), root, data=config.data, seed=config.seed)
-    pictures = labelled if teacher_labels is None else MixedDataset(labelled, teacher_labels)
+    training = train_dataset(rows_of_split(index, "train"), root, data=config.data, seed=config.seed)
+    pictures = training if teacher_labels is None else MixedDataset(training, teacher_labels)
     if not splits or not is_self_training(setting):
         return pictures
     return WithUnlabelled(pictures, pd.concat([rows_of_split(index, split) for split in splits]), root)

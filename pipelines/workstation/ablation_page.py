@@ -16,6 +16,7 @@ from components.results.intervals import (
     CONFIDENCE,
     Interval,
     Word,
+    ends_in_points,
     paired_interval,
     picture_interval,
     together,
@@ -339,7 +340,7 @@ def _collapses(theme: Theme, result: ThemeResult) -> str:
 
 
 def _ends(ends: tuple[float, float] | None) -> str:
-    return "-" if ends is None else f"{100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}"
+    return "-" if ends is None else ends_in_points(*ends)
 
 
 def _setting(cell: Cell, overrides: Mapping[str, Any]) -> str:

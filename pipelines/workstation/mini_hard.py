@@ -18,9 +18,9 @@ from pipelines.graphs.runner import Data
 from pipelines.graphs.training import Measured, prepare_data
 from pipelines.workstation.chain_plan import outlook, plans_of
 from pipelines.workstation.chains import Chain, FolderRunner, run_untracked
-from pipelines.workstation.mini_intervals import claim_intervals
+from pipelines.workstation.mini_intervals import claim_intervals, intervals_by_claim
 from pipelines.workstation.mini_page import PUBLISHED, Claim, MiniRow, claim_rows
-from pipelines.workstation.mini_results import CEILING, MODES, folder_name, provenance_of, source_of
+from pipelines.workstation.mini_results import CEILING, MODES, folder_name, provenance_of, row_of
 from pipelines.workstation.reproduction import digest_of
 
 TWIN_PROTOCOL = "mini-hard-drawn-38-12"
@@ -126,15 +126,10 @@ def run(
         return []
     provenance = provenance_of(data)  # before the files are written, which change the working tree
     models = run_untracked({plan.folder: plan.chain for plan in plans}, split=split, workers=workers)
-    rows = [
-        MiniRow.read(model.evaluation, model.cost).model_copy(
-            update={"made_from": source_of(model.model, provenance)}
-        )
-        for model in models
-    ]
+    rows = [row_of(model, provenance) for model in models]
     on_twin = [] if twin is None else [_on_twin(model, twin, split) for model in _inductive(models)]
     intervals = claim_intervals(CLAIMS, rows, plans, kept=())
-    pictures = {claim: one.interval for claim in CLAIMS for one in intervals if one.of_claim(claim)}
+    pictures = intervals_by_claim(CLAIMS, intervals)
     write_json(rows_json, [row.model_dump() for row in (*rows, *on_twin)])
     with new_file(markdown) as path:
         path.write_text(

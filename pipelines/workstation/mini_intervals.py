@@ -88,6 +88,11 @@ def claim_intervals(
     return [interval for interval in done if interval is not None]
 
 
+def intervals_by_claim(claims: Sequence[Claim], intervals: Sequence[ClaimInterval]) -> dict[Claim, Interval]:
+    """Return the interval of each claim that has one."""
+    return {claim: one.interval for claim in claims for one in intervals if one.of_claim(claim)}
+
+
 def read_intervals(file: Path) -> list[ClaimInterval]:
     """Read the intervals of an earlier call; none if there is no file.
 

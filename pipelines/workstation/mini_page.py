@@ -159,15 +159,11 @@ def claim_rows(
             claim.text,
             f"{SCORES[claim.score]} {means}",
             f"{100 * seeds.difference:+.1f}",
-            f"{_ends(seeds)} ({seeds.num_seeds})",
-            "-" if own is None else _ends(own),
+            f"{seeds.ends} ({seeds.num_seeds})",
+            "-" if own is None else own.ends,
             word,
         ]
         yield f"| {' | '.join(cells)} |"
-
-
-def _ends(interval: Interval) -> str:
-    return f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
 
 
 def values_by_seed(rows: Sequence[BenchmarkRow], run: tuple[str, str], score: str) -> dict[int, float]:

@@ -21,12 +21,14 @@ from cascade_core.runtime.targets import check_gathering_folder, writable_file
 from components.artifacts.manifest import data_hash, git_commit, read_step_manifest
 from components.steps.pretrain import read_accuracy
 from pipelines.graphs.runner import Data
+from pipelines.graphs.training import Measured
 from pipelines.workstation.chain_plan import outlook, plans_of
 from pipelines.workstation.chains import Chain, SelfTraining, run_untracked
 from pipelines.workstation.mini_intervals import (
     INTERVALS_FILE,
     claim_intervals,
     drop_uncounted,
+    intervals_by_claim,
     read_intervals,
 )
 from pipelines.workstation.mini_page import CLAIMS, FEW, PUBLISHED, MiniRow, head, page
@@ -113,14 +115,10 @@ def run(
     if dry_run:
         return []
     models = run_untracked({plan.folder: plan.chain for plan in chosen}, split=split, workers=workers)
-    measured = [MiniRow.read(model.evaluation, model.cost) for model in models]
-    sources = [source_of(model.model, provenance) for model in models]
-    named = [
-        row.model_copy(update={"made_from": source}) for row, source in zip(measured, sources, strict=True)
-    ]
+    named = [row_of(model, provenance) for model in models]
     rows = sorted([*kept, *named], key=_order)
     intervals = claim_intervals(CLAIMS, rows, plans, earlier)
-    by_claim = {claim: one.interval for claim in CLAIMS for one in intervals if one.of_claim(claim)}
+    by_claim = intervals_by_claim(CLAIMS, intervals)
     write_json(rows_json, [row.model_dump() for row in rows])
     write_json(intervals_json, [one.model_dump(mode="json") for one in intervals])
     with new_file(markdown) as path:
@@ -164,6 +162,12 @@ def provenance_of(data: Data[Path]) -> str:
     """Name the code and data of the numbers, the machine and the date."""
     machine = f"{os.cpu_count()} CPU cores, {datetime.now(tz=UTC):%Y-%m-%d}"
     return f"commit {git_commit() or 'unknown'}, data {data_hash(require_folder(data.prepared))[:12]}, on {machine}"
+
+
+def row_of(model: Measured[Path], provenance: str) -> MiniRow:
+    """Return the row of a model, with the commits that trained and scored it."""
+    row = MiniRow.read(model.evaluation, model.cost)
+    return row.model_copy(update={"made_from": source_of(model.model, provenance)})
 
 
 def source_of(model: Path, provenance: str) -> str:

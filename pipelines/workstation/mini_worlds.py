@@ -20,7 +20,7 @@ from pipelines.graphs.training import prepare_data
 from pipelines.workstation.chain_plan import outlook, plans_of
 from pipelines.workstation.chains import Chain, FolderRunner, run_untracked
 from pipelines.workstation.mini_page import CLAIMS, PUBLISHED, MiniRow, values_by_seed
-from pipelines.workstation.mini_results import MODES, folder_name, provenance_of, require_folder, source_of
+from pipelines.workstation.mini_results import MODES, folder_name, provenance_of, require_folder, row_of
 from pipelines.workstation.reproduction import digest_of
 
 PICTURES, CLIP = Path("VOCdevkit/VOC2012"), Path("clip")
@@ -100,12 +100,7 @@ def run(
     models = run_untracked({plan.folder: plan.chain for plan in plans}, split=split, workers=workers)
     size = len(models) // len(worlds)
     rows = [
-        [
-            MiniRow.read(model.evaluation, model.cost).model_copy(
-                update={"made_from": source_of(model.model, provenance)}
-            )
-            for model in models[place * size : (place + 1) * size]
-        ]
+        [row_of(model, provenance) for model in models[place * size : (place + 1) * size]]
         for place, provenance in enumerate(provenances)
     ]
     write_json(rows_json, [[row.model_dump() for row in own] for own in rows])
@@ -160,8 +155,7 @@ def _claim(text: str, differences: Sequence[float]) -> str:
     interval = paired_interval(dict(enumerate(differences)), dict.fromkeys(range(len(differences)), 0.0))
     assert interval is not None, "there are two worlds or more"
     cells = [f"{100 * difference:+.1f}" for difference in (*differences, interval.difference)]
-    ends = f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
-    return f"| {text} | {' | '.join(cells)} | {ends} | {interval.word} |"
+    return f"| {text} | {' | '.join(cells)} | {interval.ends} | {interval.word} |"
 
 
 def _runs() -> set[tuple[str, str]]:
