@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from cascade_core.configs.settings import (
     Activation,
+    InferenceMap,
     ScoreFunction,
     SelfTrainingMode,
     SelfTrainingTeacher,
@@ -174,7 +175,7 @@ class ModelConfig(Frozen):
     # text 'tokens', of the text tower (CAT-Seg).
     tuned: Literal["nothing", "queries_values"] = _added("nothing")
     # The map of 'optimal_transport' at inference; training always adds the losses of both.
-    inference_map: Literal["both", "decoder", "scores"] = _added("both")
+    inference_map: InferenceMap = _added("both")
     cost: CostAggregation = _added(CostAggregation())  # of decoder 'cost_aggregation'
     temperature: PositiveFloat = 40.0  # of decoder 'cosine': the logits are this times the cosine
     # Published: masks of square windows get `image_size`, whatever the window's own size.

@@ -20,6 +20,12 @@ Activation = Literal["quick_gelu", "gelu"]
 ScoreFunction = Literal["sigmoid", "softmax"]
 """What turns mask logits into scores: each class by itself, or all classes in competition."""
 
+InferenceMap = Literal["both", "decoder", "scores"]
+"""The map of OTSeg that labels come from: the mean of both, as published, or one of them."""
+
+INFERENCE_SETTINGS = ("picture_cosine", "patch_cosine", "inference_map")
+"""The settings of a model that a trained one can change: its weights do not depend on them."""
+
 Synonyms = Literal["mean", "maximum"]
 """A class's score: by the mean of its synonyms' vectors, or the maximum of the scores of each."""
 

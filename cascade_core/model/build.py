@@ -1,8 +1,8 @@
 """Build a segmentor from a `ModelConfig`; only this module chooses its parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.tuning import tune_queries_and_values
 from cascade_core.clip.vision import DeepPrompts, VisionTransformer, resize_position_grid
 from cascade_core.configs.config import ModelConfig
+from cascade_core.configs.settings import INFERENCE_SETTINGS
 from cascade_core.model.aggregation import AGGREGATORS, level_weights
 from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections
 from cascade_core.model.cost_aggregation import CostDecoder
@@ -121,21 +122,21 @@ def _mask_head(config: ModelConfig, tower: VisionTransformer) -> MaskHead:
     )
 
 
-def set_cosines(segmentor: Segmentor, *, of_picture: float | None, of_patch: float | None) -> None:
-    """Replace the weights of the cosines that a segmentor adds to its masks; None keeps one. All other weights stay.
+def set_inference(segmentor: Segmentor, changes: Mapping[str, Any]) -> None:
+    """Change a segmentor's settings of `INFERENCE_SETTINGS`, by their names; the weights stay as they are.
 
     Raises:
-        UserError: its decoder adds none.
+        UserError: its decoder adds no cosines, or has one map.
     """
-    stated = {"picture_cosine": of_picture, "patch_cosine": of_patch}
-    values = {
-        **segmentor.config.model_dump(),
-        **{name: value for name, value in stated.items() if value is not None},
-    }
+    assert changes.keys() <= set(INFERENCE_SETTINGS), changes
+    values = {**segmentor.config.model_dump(), **changes}
     values.pop("cosines_in_training", None)
     segmentor.config = ModelConfig.model_validate(values)
-    if isinstance(segmentor.decoder, MaskHead):
-        segmentor.decoder.cosines = _cosines(segmentor.config)
+    match segmentor.decoder:
+        case MaskHead() as head:
+            head.cosines = _cosines(segmentor.config)
+        case TransportDecoder() as transport:
+            transport.inference_map = segmentor.config.inference_map
 
 
 def _cosines(config: ModelConfig) -> TextCosines | None:

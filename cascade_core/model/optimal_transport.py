@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cascade_core.configs.settings import InferenceMap
 from cascade_core.model.decoder import Decoder, Masks, Memory, recomputed
 from cascade_core.model.queries import ClassQuery, PreparedClasses
 from cascade_core.model.sinkhorn import in_float32, sinkhorn
@@ -92,7 +93,7 @@ class TransportDecoder(Decoder):
         layers: int,
         feedforward: int,
         dropout: float,
-        inference_map: Literal["both", "decoder", "scores"],
+        inference_map: InferenceMap,
     ) -> None:
         super().__init__()
         self.inference_map = inference_map

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from cascade_core.batches.transforms import to_picture
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.checkpoints.manifest import CheckpointManifest, load_manifest
 from cascade_core.configs.config import DataConfig, EvalConfig
-from cascade_core.configs.settings import PrecisionChoice, Synonyms
+from cascade_core.configs.settings import INFERENCE_SETTINGS, InferenceMap, PrecisionChoice, Synonyms
 from cascade_core.data.prepared import data_sha256, rows_of_split
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
@@ -27,7 +28,7 @@ from cascade_core.inference.precision import precision_on
 from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.labels.class_split import ClassSplit, TargetSeen
-from cascade_core.model.build import set_cosines
+from cascade_core.model.build import set_inference
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import World
 from cascade_core.predictor import device_named
@@ -69,6 +70,13 @@ class Request:
     precision: PrecisionChoice | None = None
     picture_cosine: float | None = None
     patch_cosine: float | None = None
+    inference_map: InferenceMap | None = None
+
+    @property
+    def model_changes(self) -> dict[str, Any]:
+        """The settings of the model's inference that the options replace."""
+        stated = {name: getattr(self, name) for name in INFERENCE_SETTINGS}
+        return {name: value for name, value in stated.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -100,22 +108,21 @@ def evaluation_job(
     Raises:
         UserError: the checkpoint is missing; without a target, it is of another protocol; with `target_seen` by
             names, it shares no seen class with the target; the graph was exported from other weights, or cannot be run;
-            the model's decoder adds no cosines; the split is empty; or the background policy does not fit the label maps
+            the model's decoder adds no cosines, or has one map; the split is empty; or the background policy does not fit the label maps
             or the text vectors.
     """
     checkpoint, graph = folders["checkpoint"], folders.get("graph")
     if graph is None:
         segmentor, manifest = load_segmentor(checkpoint)
-        if (request.picture_cosine, request.patch_cosine) != (None, None):
-            set_cosines(segmentor, of_picture=request.picture_cosine, of_patch=request.patch_cosine)
+        if request.model_changes:
+            set_inference(segmentor, request.model_changes)
         choice = request.precision or manifest.config.evaluate.precision
         precision = precision_on(device_named(device), choice)
         engine = Engine(segmentor, "torch", precision)
     else:
-        if (request.picture_cosine, request.patch_cosine) != (None, None):
-            raise UserError(
-                "--picture-cosine and --patch-cosine change the checkpoint's model: leave out --graph, or them"
-            )
+        if request.model_changes:
+            stated = " and ".join(f"--{name.replace('_', '-')}" for name in request.model_changes)
+            raise UserError(f"{stated} would change the checkpoint's model: leave out --graph, or them")
         manifest = load_manifest(checkpoint)
         precision = "fp32"  # of what torch computes; a graph has its own
         engine = engine_of(graph, checkpoint, manifest, request.precision or "fp32")

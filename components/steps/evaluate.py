@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+from cascade_core.configs.settings import InferenceMap
 from cascade_core.labels.class_split import TargetSeen
 from components.cluster.pods import LARGE, MINI, by_kind
 from components.contract import Call, Cluster, Folder, Option, step
@@ -80,6 +81,12 @@ def run(
         float | None,
         Option("Weight of the cosine of text and patch in the masks; if left out, the model's own."),
     ] = None,
+    inference_map: Annotated[
+        InferenceMap | None,
+        Option(
+            "Map that an OTSeg's labels come from: decoder, scores or both; if left out, the model's own."
+        ),
+    ] = None,
     synonyms: SynonymRule = None,
     precision: Precision = None,
     graph: Annotated[
@@ -113,7 +120,7 @@ def run(
     the checkpoint's rule for classes with synonyms, --precision its precision; the results record the one used.
 
     --picture-cosine and --patch-cosine add these cosines to the masks of any model with a mask decoder, whether its
-    training knew of them or not.
+    training knew of them or not. --inference-map reads one of OTSeg's two maps, or the mean of both.
 
     --graph scores a graph that `export` wrote, such as one in int8: it computes the logits of each picture or window, and
     all else is as for the checkpoint. Its precision is fp32; OpenVINO's graphs also take --precision bf16, for what is
@@ -125,7 +132,7 @@ def run(
     Raises:
         UserError: the checkpoint is missing, is of another protocol without --target, or shares no seen class name
             with the target under --target-seen names; the graph was exported from other weights, or cannot be run in
-            this precision; the decoder adds no cosines; the split is empty; the background policy does not fit the label maps or the text vectors;
+            this precision; the decoder adds no cosines, or has one map; the split is empty; the background policy does not fit the label maps or the text vectors;
             or the seen penalty is no number from 0 to 1.
     """
     import math
@@ -156,6 +163,7 @@ def run(
         precision,
         picture_cosine,
         patch_cosine,
+        inference_map,
     )
     world = world_of(os.environ)
     device = device_of(world) if world.launched else None

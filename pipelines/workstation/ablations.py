@@ -159,7 +159,8 @@ class Grid:
 def as_trained(config: RunConfig, base: RunConfig) -> tuple[RunConfig, Scoring | None]:
     """Return the configuration of a cell's training, and what its scoring changes in the trained model, if anything.
 
-    Cells with equal trainings share one: a seen penalty, and cosines of which the training does not know, count at inference alone.
+    Cells with equal trainings share one: a seen penalty, OTSeg's map of inference, and cosines of which the training does not know
+    count at inference alone.
     """
     own, usual = config.evaluate.seen_penalty, base.evaluate.seen_penalty
     evaluate = config.evaluate.model_copy(update={"seen_penalty": usual})
@@ -167,7 +168,9 @@ def as_trained(config: RunConfig, base: RunConfig) -> tuple[RunConfig, Scoring |
     if model.cosines_in_training == 0:
         weights = {name: getattr(model, name) for name in ("picture_cosine", "patch_cosine")}
         model = model.model_copy(update={**dict.fromkeys(weights, 0.0), "cosines_in_training": 1.0})
-    scoring = Scoring(seen_penalty=None if own == usual else own, **weights)
+    inference_map = None if model.inference_map == "both" else model.inference_map
+    model = model.model_copy(update={"inference_map": "both"})
+    scoring = Scoring(seen_penalty=None if own == usual else own, inference_map=inference_map, **weights)
     training = config.model_copy(update={"evaluate": evaluate, "model": model})
     return training, scoring if scoring.options else None
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe as named_recipe
-from cascade_core.configs.settings import SelfTrainingMode
+from cascade_core.configs.settings import InferenceMap, SelfTrainingMode
 from cascade_core.runtime.cores import usable_cores
 from cascade_core.runtime.files import read_json, write_json
 from components.artifacts.manifest import data_hash, input_hash
@@ -86,16 +86,20 @@ class Scoring:
     seen_penalty: float | None = None
     picture_cosine: float | None = None
     patch_cosine: float | None = None
+    inference_map: InferenceMap | None = None
 
     @property
-    def options(self) -> dict[str, float]:
+    def options(self) -> dict[str, float | str]:
         """The options that replace something."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     @property
     def name(self) -> str:
         """The setting in the name of the evaluation's folder, such as `penalty_0.05`."""
-        return "_".join(f"{key.removeprefix('seen_')}_{value:g}" for key, value in self.options.items())
+        return "_".join(
+            f"{key.removeprefix('seen_')}_{value if isinstance(value, str) else f'{value:g}'}"
+            for key, value in self.options.items()
+        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from cascade_core.configs.config import ModelConfig
 from cascade_core.model.aggregation import AttendedLevels, gaussian_weights
-from cascade_core.model.build import set_cosines
+from cascade_core.model.build import set_inference
 from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor
 
@@ -203,11 +203,13 @@ def test_cosines_of_picture_and_patches_join_the_masks(share: float) -> None:
 
 
 @torch.no_grad()
-def test_a_trained_model_can_get_other_cosines() -> None:
+def test_a_trained_model_gets_other_cosines_or_maps() -> None:
     changed, built = segmentor(**CASCADE), segmentor(**CASCADE, picture_cosine=1.0, patch_cosine=-2.0)
-    set_cosines(changed, of_picture=1.0, of_patch=-2.0)
+    set_inference(changed, {"picture_cosine": 1.0, "patch_cosine": -2.0})
     assert torch.equal(logits(changed), logits(built)) and changed.config == built.config
-    set_cosines(changed, of_picture=None, of_patch=0.0)
+    set_inference(changed, {"patch_cosine": 0.0})
     assert (changed.config.picture_cosine, changed.config.patch_cosine) == (1.0, 0.0)
     with pytest.raises(ValueError, match="patch_cosine=-1.0 needs decoder='masks' or 'two_frequency'"):
-        set_cosines(segmentor(decoder="linear", trunk="frozen"), of_picture=None, of_patch=-1.0)
+        set_inference(segmentor(decoder="linear", trunk="frozen"), {"patch_cosine": -1.0})
+    with pytest.raises(ValueError, match="inference_map='decoder' needs decoder='optimal_transport'"):
+        set_inference(changed, {"inference_map": "decoder"})

@@ -11,6 +11,7 @@ import pytest
 
 from cascade_core.configs.ablations import THEMES, cell_recipe, named_theme
 from cascade_core.configs.recipes import recipe
+from cascade_core.configs.settings import INFERENCE_SETTINGS
 from cascade_core.configs.themes.scoring import PICTURE_COSINE
 from cascade_core.runtime.files import write_json
 from components.results.cell_chart import cell_chart
@@ -24,9 +25,9 @@ from pipelines.workstation.chain_plan import plans_of
 from pipelines.workstation.chains import Chain
 from pipelines.workstation.mini_results import MODES, folder_name
 
-UNTRAINED = ("cosines", "patch", "picture")
-"""Cells of the theme `plus` that nothing is trained for."""
-UNTRAINED_FIELDS = {"picture_cosine", "patch_cosine", "cosines_in_training"}
+UNTRAINED = {"plus": ("cosines", "patch", "picture"), "otseg": ("decoder", "scores")}
+"""Cells that nothing is trained for, by theme."""
+UNTRAINED_FIELDS = {*INFERENCE_SETTINGS, "cosines_in_training"}
 DATA = Data(**{name: Path(name) for name in ("prepared", "splits", "text", "clip")})
 
 
@@ -56,7 +57,7 @@ def test_equal_cells_are_trained_once_and_shared_with_the_table() -> None:
         unnamed(recipe(cell_recipe(BASES[theme.fusion], theme, cell), seed=seed)).model_dump_json(
             exclude={
                 "evaluate": {"seen_penalty"},
-                "model": UNTRAINED_FIELDS if cell.name in UNTRAINED else set(),
+                "model": UNTRAINED_FIELDS if cell.name in UNTRAINED.get(theme.name, ()) else set(),
             }
         )
         for theme in THEMES.values()
@@ -71,7 +72,8 @@ def test_equal_cells_are_trained_once_and_shared_with_the_table() -> None:
     with_scorings = [chain for chain in chains.values() if chain.scorings]
     assert {(chain.recipe, len(chain.scorings)) for chain in with_scorings} == {
         ("mini_zegclip", 6),
-        ("mini_cascade_clip", 6 + len(UNTRAINED)),
+        ("mini_cascade_clip", 6 + len(UNTRAINED["plus"])),
+        ("mini_otseg", len(UNTRAINED["otseg"])),
     }
 
 
@@ -133,21 +135,21 @@ def test_self_trainings_share_their_parent_with_the_table() -> None:
 
 @pytest.mark.usefixtures("_no_data")
 def test_a_self_training_gets_the_overrides_of_its_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {}
+    calls = {}
 
     def planned(run: object, data: object, start: Measured[Path], **options: Any) -> Measured[Path]:
-        given[str(run.folder)] = (start.model, options["mode"], options["overrides"])
+        calls[str(run.folder)] = (start.model, options["mode"], options["overrides"])
         return start
 
     monkeypatch.setattr("pipelines.workstation.chains.self_train_and_score", planned)
     own = grid("self_training", seeds=[3], overrides={"train.iterations": 4})
     ((folder, chain),) = chains_of(list(own.runs())).items()
     plans_of({folder: chain}, "test2")
-    assert {start for start, *_ in given.values()} == {folder / "train"}
-    settings = [{k: v for k, v in values.items() if k != "train.iterations"} for *_, values in given.values()]
+    assert {start for start, *_ in calls.values()} == {folder / "train"}
+    settings = [{k: v for k, v in values.items() if k != "train.iterations"} for *_, values in calls.values()]
     changes = [dict(cell.changes) for cell in own.theme.cells if cell.mode is not None]
-    assert settings == changes and all(values["train.iterations"] == 4 for *_, values in given.values())
-    assert [mode for _, mode, _ in given.values()] == ["oracle"] + ["strict"] * (len(changes) - 1)
+    assert settings == changes and all(values["train.iterations"] == 4 for *_, values in calls.values())
+    assert [mode for _, mode, _ in calls.values()] == ["oracle"] + ["strict"] * (len(changes) - 1)
 
 
 def test_extra_pictures_are_there_and_never_scored(tmp_path: Path) -> None:
@@ -165,10 +167,20 @@ def test_cosines_without_training_are_evaluations_of_the_base() -> None:
     runs = list(grid("plus", seeds=[3]).runs())
     plan = next(one for one in plans_of(chains_of(runs), "test2") if one.chain.recipe == "mini_cascade_clip")
     by_cell = {one.cell: ablations._model(one, plan) for one in runs if one.folder == plan.folder}
-    assert set(by_cell) == {"base", *UNTRAINED}
+    assert set(by_cell) == {"base", *UNTRAINED["plus"]}
     expected = f"evaluate-picture_cosine_{PICTURE_COSINE:g}_patch_cosine_0-test2"
     assert by_cell["picture"].evaluation.name == expected
     assert len({model.model for model in by_cell.values()}) == 1
+
+
+@pytest.mark.usefixtures("_no_data")
+def test_maps_of_otseg_are_evaluations_of_one_training() -> None:
+    runs = {one.cell: one for one in grid("otseg", seeds=[3], by_template=DATA).runs()}
+    (plan,) = plans_of({runs["both"].folder: chains_of(list(runs.values()))[runs["both"].folder]}, "test2")
+    names = [ablations._model(runs[cell], plan).evaluation.name for cell in ("both", *UNTRAINED["otseg"])]
+    assert names == ["evaluate-inductive-test2"] + [
+        f"evaluate-inference_map_{cell}-test2" for cell in UNTRAINED["otseg"]
+    ]
 
 
 def test_a_base_chooses_the_themes_that_fit_it() -> None:
