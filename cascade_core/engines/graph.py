@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.settings import ScoreFunction
 from cascade_core.errors import UserError
-from cascade_core.inference.vocabulary import probabilities
 from cascade_core.model.decoder import is_of_fixed_size
+from cascade_core.model.probabilities import probabilities
 from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import Segmentor
 

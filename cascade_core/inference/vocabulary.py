@@ -141,13 +141,6 @@ def check_seen_penalty(penalty: float | None) -> None:
         raise UserError(f"--seen-penalty is {penalty}; give a number from 0 to 1, such as 0.1")
 
 
-def probabilities(
-    mask_logits: Float[Tensor, "batch classes height width"], score_function: ScoreFunction
-) -> Float[Tensor, "batch classes height width"]:
-    """Return each class's probability: the sigmoid of independent classes (focal + dice), else the softmax."""
-    return mask_logits.sigmoid() if score_function == "sigmoid" else mask_logits.softmax(dim=1)
-
-
 def log_normaliser(
     logits: Float[Tensor, "classes grid_height grid_width"], mask_size: tuple[int, int], *, numbers: int
 ) -> Float[Tensor, "mask_height mask_width"]:

@@ -4,6 +4,7 @@ Label maps hold class ids 0..C-1 and `IGNORE`. A table of 256 entries turns a la
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -79,6 +80,33 @@ def hide_unseen(
     return view.masked_fill(view == WITHHELD, IGNORE)
 
 
+@dataclass(frozen=True)
+class LabelRule:
+    """How a pixel gets a class from a model's logits: the best score, if it is high enough.
+
+    Attributes:
+        seen_penalty: the number subtracted from the scores of seen classes before classes compete.
+        confidence: the least score of a label, without the penalty; a pixel with less becomes `IGNORE`.
+        score: turns logits into scores.
+    """
+
+    seen_penalty: float = 0.0
+    confidence: float = 0.0
+    score: Score = torch.sigmoid
+
+    def labels(
+        self, mask_logits: Float[Tensor, "batch classes height width"], is_seen: Bool[Tensor, " classes"]
+    ) -> Int[Tensor, "batch height width"]:
+        """Return each pixel's class under the rule, which is that of inference."""
+        scores = self.score(mask_logits)
+        penalties = self.seen_penalty * is_seen.to(scores.dtype)
+        best = scores.sub_(penalties[:, None, None]).argmax(dim=1)
+        if self.confidence == 0:
+            return best
+        own = scores.gather(1, best[:, None])[:, 0] + penalties[best]
+        return best.masked_fill(own < self.confidence, IGNORE)
+
+
 @torch.no_grad()
 def oracle_pseudo_labels(
     labels: Int[Tensor, "batch height width"],
@@ -86,22 +114,21 @@ def oracle_pseudo_labels(
     num_classes: int,
     unseen: Sequence[int],
     *,
-    confidence: float = 0.0,
-    score: Score = torch.sigmoid,
+    rule: LabelRule = LabelRule(),
 ) -> Int[Tensor, "batch height width"]:
     """Return the transductive view as published: withheld pixels get the argmax of the unseen classes.
 
     This is an oracle: the ground truth shows *that* a pixel has an unseen class, and the model chooses which. As
     published there is no confidence threshold and no teacher: `unseen_logits`, of the classes `unseen` in that order,
-    come from the same forward pass (dropout included) as the loss. With `confidence`, a withheld pixel whose best
-    score is lower becomes `IGNORE`; a softmax is over the unseen classes, since the truth excludes the others.
+    come from the same forward pass (dropout included) as the loss. A softmax is over the unseen classes, since the truth
+    excludes the others; no seen class competes, so nothing has a penalty.
     """
     key = (num_classes, tuple(unseen))
     view = _on(labels.device, transductive_table, *key)[labels.long()]
     # The sigmoid is monotone, so the argmax of logits is that of scores.
     best = _on(labels.device, _unseen_ids, *key)[unseen_logits.argmax(dim=1)]
-    if confidence > 0:
-        best = best.masked_fill(score(unseen_logits).amax(dim=1) < confidence, IGNORE)
+    if rule.confidence > 0:
+        best = best.masked_fill(rule.score(unseen_logits).amax(dim=1) < rule.confidence, IGNORE)
     return torch.where(view == WITHHELD, best, view)
 
 
@@ -112,50 +139,23 @@ def strict_pseudo_labels(
     unseen: Sequence[int],
     *,
     padding: Bool[Tensor, "batch height width"],
-    seen_penalty: float,
-    confidence: float = 0.0,
-    score: Score = torch.sigmoid,
+    rule: LabelRule,
 ) -> Int[Tensor, "batch height width"]:
     """Return the strict transductive view, made from labels of an annotator who does not know the unseen classes.
 
     Unseen pixels look like unannotated ones, so both are candidates unless they are padding. A candidate gets the
-    class that `predicted_labels` gives it if that class is unseen; otherwise it is `IGNORE`.
+    class that the rule gives it if that class is unseen; otherwise it is `IGNORE`.
     """
-    num_classes = mask_logits.shape[1]
-    table = _on(labels.device, transductive_table, num_classes, tuple(unseen))
-    view, is_seen = table[labels.long()], table[:num_classes] != WITHHELD
+    table, is_seen = _table_and_seen(mask_logits, unseen)
+    view = table[labels.long()]
     candidates = ((view == WITHHELD) | (view == IGNORE)) & ~padding
-    predicted = predicted_labels(
-        mask_logits, is_seen, seen_penalty=seen_penalty, confidence=confidence, score=score
-    )
-    confident = candidates & (predicted != IGNORE)
+    best = rule.labels(mask_logits, is_seen)
+    confident = candidates & (best != IGNORE)
     return torch.where(
-        confident & ~is_seen[predicted.where(confident, 0)],
-        predicted,
+        confident & ~is_seen[best.where(confident, 0)],
+        best,
         view.masked_fill(candidates | (view == WITHHELD), IGNORE),
     )
-
-
-@torch.no_grad()
-def predicted_labels(
-    mask_logits: Float[Tensor, "batch classes height width"],
-    is_seen: Bool[Tensor, " classes"],
-    *,
-    seen_penalty: float,
-    confidence: float = 0.0,
-    score: Score = torch.sigmoid,
-) -> Int[Tensor, "batch height width"]:
-    """Return each pixel's class under the inference rule: the best score, less `seen_penalty` for seen classes.
-
-    A pixel becomes `IGNORE` if the score of its class, without the penalty, is below `confidence`.
-    """
-    scores = score(mask_logits)
-    penalties = seen_penalty * is_seen.to(scores.dtype)
-    predicted = scores.sub_(penalties[:, None, None]).argmax(dim=1)
-    if confidence == 0:
-        return predicted
-    own = scores.gather(1, predicted[:, None])[:, 0] + penalties[predicted]
-    return predicted.masked_fill(own < confidence, IGNORE)
 
 
 @torch.no_grad()
@@ -164,18 +164,17 @@ def unlabelled_pseudo_labels(
     unseen: Sequence[int],
     *,
     padding: Bool[Tensor, "batch height width"],
-    seen_penalty: float,
-    confidence: float = 0.0,
-    score: Score = torch.sigmoid,
+    rule: LabelRule,
 ) -> Int[Tensor, "batch height width"]:
-    """Return `predicted_labels`, of seen and unseen classes, for pictures without any label; padding is `IGNORE`."""
+    """Return the rule's labels, of seen and unseen classes, for pictures without any label; padding is `IGNORE`."""
+    _, is_seen = _table_and_seen(mask_logits, unseen)
+    return rule.labels(mask_logits, is_seen).masked_fill(padding, IGNORE)
+
+
+def _table_and_seen(
+    mask_logits: Float[Tensor, "batch classes height width"], unseen: Sequence[int]
+) -> tuple[Int[Tensor, "256"], Bool[Tensor, " classes"]]:
+    """Return the transductive table on the logits' device, and which of their classes are seen."""
     num_classes = mask_logits.shape[1]
     table = _on(mask_logits.device, transductive_table, num_classes, tuple(unseen))
-    predicted = predicted_labels(
-        mask_logits,
-        table[:num_classes] != WITHHELD,
-        seen_penalty=seen_penalty,
-        confidence=confidence,
-        score=score,
-    )
-    return predicted.masked_fill(padding, IGNORE)
+    return table, table[:num_classes] != WITHHELD

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from cascade_core.batches.samples import Batch
 from cascade_core.configs.config import STRICT_SEEN_PENALTY, RunConfig
-from cascade_core.configs.settings import ScoreFunction, TrainedSetting
+from cascade_core.configs.settings import TrainedSetting
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_views import (
-    Score,
+    LabelRule,
     hide_unseen,
     oracle_pseudo_labels,
     strict_pseudo_labels,
@@ -21,9 +21,10 @@ from cascade_core.labels.label_views import (
     unseen_only,
 )
 from cascade_core.losses.resize import resize_logits
+from cascade_core.model.probabilities import probabilities
 from cascade_core.model.queries import ClassVectors
 
-SCORES: dict[ScoreFunction, Score] = {"sigmoid": torch.sigmoid, "softmax": partial(torch.softmax, dim=1)}
+USUAL_RULE = LabelRule(seen_penalty=STRICT_SEEN_PENALTY)
 PictureLabels = Int[Tensor, "1 label_height label_width"]
 
 
@@ -32,28 +33,24 @@ class Supervision:
     """One training setting over one class split.
 
     Attributes:
-        confidence: the least score of a pseudo-label.
-        score_function: what turns the logits of the model that makes pseudo-labels into scores.
+        rule: how logits become pseudo-labels.
     """
 
     setting: TrainedSetting
     split: ClassSplit
-    strict_seen_penalty: float = STRICT_SEEN_PENALTY
-    confidence: float = 0.0
-    score_function: ScoreFunction = "sigmoid"
+    rule: LabelRule = USUAL_RULE
 
     @classmethod
     def of(cls, config: RunConfig, setting: TrainedSetting, split: ClassSplit) -> "Supervision":
         """Return the supervision of a run; a training-free teacher has a softmax and, as in its inference, no penalty."""
         own = config.self_train
         free = own.teacher == "training_free"
-        return cls(
-            setting,
-            split,
-            strict_seen_penalty=0.0 if free else own.strict_seen_penalty,
+        rule = LabelRule(
+            seen_penalty=0.0 if free else own.strict_seen_penalty,
             confidence=own.confidence,
-            score_function="softmax" if free else "sigmoid",
+            score=partial(probabilities, score_function="softmax" if free else "sigmoid"),
         )
+        return cls(setting, split, rule)
 
     def training_vectors(self, class_vectors: ClassVectors) -> Float[Tensor, "fed_classes *templates embed"]:
         """Return the text vectors for training: of the seen classes for inductive training, else of all classes.
@@ -111,33 +108,12 @@ class Supervision:
         unlabelled: bool,
     ) -> PictureLabels:
         split, size = self.split, (labels.shape[-2], labels.shape[-1])
-        score = SCORES[self.score_function]
         if self.setting == "transductive_oracle" and not unlabelled:
             unseen_logits = resize_logits(unseen_only(grid_logits, split.unseen), mask_size, size)
             return oracle_pseudo_labels(
-                labels,
-                unseen_logits,
-                split.num_classes,
-                split.unseen,
-                confidence=self.confidence,
-                score=score,
+                labels, unseen_logits, split.num_classes, split.unseen, rule=self.rule
             )
         logits = resize_logits(grid_logits, mask_size, size)
         if unlabelled:
-            return unlabelled_pseudo_labels(
-                logits,
-                split.unseen,
-                padding=padding,
-                seen_penalty=self.strict_seen_penalty,
-                confidence=self.confidence,
-                score=score,
-            )
-        return strict_pseudo_labels(
-            labels,
-            logits,
-            split.unseen,
-            padding=padding,
-            seen_penalty=self.strict_seen_penalty,
-            confidence=self.confidence,
-            score=score,
-        )
+            return unlabelled_pseudo_labels(logits, split.unseen, padding=padding, rule=self.rule)
+        return strict_pseudo_labels(labels, logits, split.unseen, padding=padding, rule=self.rule)

@@ -24,9 +24,10 @@ from cascade_core.inference.resampling import Side, window_origins
 from cascade_core.inference.strips import Limits
 from cascade_core.inference.tiles import Tiles, Tiling, cpu_tiling
 from cascade_core.inference.views import View, views
-from cascade_core.inference.vocabulary import Vocabulary, probabilities
+from cascade_core.inference.vocabulary import Vocabulary
 from cascade_core.labels.background import Background
 from cascade_core.model.build import build_segmentor
+from cascade_core.model.probabilities import probabilities
 from cascade_core.model.segmentor import Classes
 from cascade_core.model.trunk import TrunkFeatures
 from tests.pixel_segmentor import PixelSegmentor, pixels

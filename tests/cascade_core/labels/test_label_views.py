@@ -9,6 +9,7 @@ from torch import Tensor
 from cascade_core.labels.label_views import (
     IGNORE,
     WITHHELD,
+    LabelRule,
     hide_unseen,
     inductive_table,
     oracle_pseudo_labels,
@@ -94,7 +95,7 @@ def _oracle(labels: Tensor, logits: Tensor, unseen: list[int]) -> Tensor:
 
 
 def _strict(labels: Tensor, logits: Tensor, unseen: list[int], *, seen_penalty: float = 0.1) -> Tensor:
-    return strict_pseudo_labels(labels, logits, unseen, padding=_padding(), seen_penalty=seen_penalty)
+    return strict_pseudo_labels(labels, logits, unseen, padding=_padding(), rule=LabelRule(seen_penalty))
 
 
 @given(unseen=splits, seed=seeds)

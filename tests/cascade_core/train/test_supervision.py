@@ -7,7 +7,7 @@ from torch import Tensor
 from cascade_core.batches.samples import Batch
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.labels.label_set import IGNORE
-from cascade_core.labels.label_views import oracle_pseudo_labels, strict_pseudo_labels
+from cascade_core.labels.label_views import LabelRule, oracle_pseudo_labels, strict_pseudo_labels
 from cascade_core.losses.resize import resize_logits
 from cascade_core.train.supervision import Supervision
 
@@ -27,7 +27,7 @@ def _whole_batch_labels(batch: Batch, maps: Tensor, setting: str) -> Tensor:
     if setting == "transductive_oracle":
         unseen = maps[:, list(SPLIT.unseen)]
         return oracle_pseudo_labels(batch.labels, unseen, SPLIT.num_classes, SPLIT.unseen)
-    return strict_pseudo_labels(batch.labels, maps, SPLIT.unseen, padding=batch.padding, seen_penalty=0.1)
+    return strict_pseudo_labels(batch.labels, maps, SPLIT.unseen, padding=batch.padding, rule=LabelRule(0.1))
 
 
 @pytest.mark.parametrize("setting", ["transductive_oracle", "transductive_strict"])
@@ -61,7 +61,7 @@ def test_a_teachers_labels_stay_as_they_are(batch: Batch, setting: str) -> None:
 def test_pixels_below_the_confidence_are_ignored(batch: Batch, setting: str, confidence: float) -> None:
     maps = 3 * torch.randn(3, SPLIT.num_classes, *SIDE) - 5
     every = Supervision(setting, SPLIT).targets(batch, maps, mask_size=SIDE)
-    sure = Supervision(setting, SPLIT, confidence=confidence).targets(batch, maps, mask_size=SIDE)
+    sure = Supervision(setting, SPLIT, LabelRule(0.1, confidence)).targets(batch, maps, mask_size=SIDE)
     pseudo = torch.isin(every, torch.tensor(SPLIT.unseen))
     expected, scores = every.clone(), maps.sigmoid()
     for picture, row, column in pseudo.nonzero().tolist():
@@ -74,7 +74,7 @@ def test_pixels_below_the_confidence_are_ignored(batch: Batch, setting: str, con
 @pytest.mark.parametrize("setting", ["transductive_oracle", "transductive_strict"])
 def test_a_picture_without_labels_gets_those_of_inference(batch: Batch, setting: str) -> None:
     maps = 3 * torch.randn(3, SPLIT.num_classes, *SIDE)
-    supervision = Supervision(setting, SPLIT, confidence=0.5)
+    supervision = Supervision(setting, SPLIT, LabelRule(0.1, 0.5))
     labels = supervision.targets(batch._replace(unlabelled=(False, True, False)), maps, mask_size=SIDE)
     own = supervision.targets(batch, maps, mask_size=SIDE)
     assert torch.equal(labels[[0, 2]], own[[0, 2]])
