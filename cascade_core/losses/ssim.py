@@ -1,6 +1,7 @@
 """SPT-SEG's structural loss: 1 - SSIM of logits against one-hot label maps (Wang et al. 2004; Xu et al. 2024)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -84,14 +85,17 @@ def _blurred_rows(maps: Float[Tensor, "*maps length"]) -> Float[Tensor, "*maps l
     """Blur the last axis by products of its tiles with a banded matrix: convolutions of one channel are slow on CPUs."""
     length, reach = maps.shape[-1], WINDOW // 2
     if length <= TILE:
-        return maps @ _band(length, maps)[reach:-reach]  # the zeros beyond the border add nothing
+        return (
+            maps @ _band(length, maps.dtype, maps.device)[reach:-reach]
+        )  # the zeros beyond the border add nothing
     tiles = F.pad(maps, (reach, reach + -length % TILE)).unfold(-1, TILE + 2 * reach, TILE)
-    return (tiles @ _band(TILE, maps)).flatten(-2)[..., :length]
+    return (tiles @ _band(TILE, maps.dtype, maps.device)).flatten(-2)[..., :length]
 
 
-def _band(tile: int, like: Tensor) -> Float[Tensor, "places tile"]:
+@lru_cache(maxsize=16)
+def _band(tile: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "places tile"]:
     """Return the matrix whose columns hold the Gaussian of a window, each one place below the one before."""
-    places = torch.arange(tile + WINDOW - 1, dtype=like.dtype, device=like.device)
+    places = torch.arange(tile + WINDOW - 1, dtype=dtype, device=device)
     offsets = places[:, None] - places[:tile] - WINDOW // 2
     weights = torch.exp(-(offsets**2) / (2 * SIGMA**2)) * (offsets.abs() <= WINDOW // 2)
     return weights / weights[:, 0].sum()

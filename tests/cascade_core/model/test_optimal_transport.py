@@ -9,7 +9,7 @@ from torch import Tensor
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.recipes import recipe
 from cascade_core.errors import UserError
-from cascade_core.model.build import DECODERS
+from cascade_core.model.build import DECODERS, set_inference
 from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.optimal_transport import TransportDecoder
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
@@ -92,6 +92,10 @@ def test_inference_reads_both_maps_or_one() -> None:
     }
     torch.testing.assert_close(maps["both"], (maps["decoder"] + maps["scores"]) / 2)
     assert not torch.allclose(maps["decoder"], maps["scores"])
+    model = segmentor(**TRANSPORT)
+    set_inference(model, {"inference_map": "scores"})
+    assert model.config.inference_map == "scores"
+    assert torch.equal(model.grid_logits(_images(), _vectors()), maps["scores"])
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from cascade_core.configs.recipes import mini_zegclip
 from cascade_core.engines.graph import Exportable
 from cascade_core.inference import precision
 from cascade_core.runtime.files import read_json, sha256, write_json
+from components.evaluation.job import Request, evaluation_job
 from components.exported import graph_folder
 from components.registry.decisions import read_scored
 from components.results.names import SCORES, SCORES_FILE
@@ -128,3 +129,9 @@ def test_every_format_is_evaluated(
     plain = evaluate.run(**common, out=tmp_path / "plain")
     done = evaluate.run(**common, graph=tmp_path / "graph", precision=precision, out=tmp_path / "out")
     assert done.pAcc == pytest.approx(plain.pAcc, abs=tolerance)
+
+
+def test_a_graph_refuses_settings_of_the_checkpoints_model(tmp_path: Path) -> None:
+    folders = {"checkpoint": tmp_path / "model", "graph": tmp_path / "graph"}
+    with pytest.raises(ValueError, match="--patch-cosine and --inference-map would change the checkpoint's"):
+        evaluation_job(folders, Request("val", patch_cosine=1.0, inference_map="scores"))
