@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascade_core.configs.config import RunConfig
+from cascade_core.configs.themes.candidates import CANDIDATES
 from cascade_core.configs.themes.cascade import (
     AGGREGATION,
     GROUPS,
@@ -51,6 +52,7 @@ THEMES = {
         PLUS,
         penalties("penalty_cascade", "Cascade-CLIP", "cascade"),
         self_training("self_training_cascade", "Cascade-CLIP", "cascade"),
+        CANDIDATES,
     )
 }
 """All themes by name: ZegCLIP's, then Cascade-CLIP's."""
@@ -74,13 +76,17 @@ def cells_of(recipes: Sequence[str]) -> list[str]:
     """Replace each theme among recipes, such as `mini_cascade_clip:sigma`, by its cells; others stay.
 
     Raises:
-        UserError: a theme is unknown.
+        UserError: a theme is unknown, or is for choices: grids of recipes may be scored on any split.
     """
     each = []
     for name in recipes:
         base, separator, place = str(name).rpartition(SEPARATOR)
         if separator and "." not in place:
             theme = named_theme(place)
+            if theme.for_choices:
+                raise UserError(
+                    f"{name} is for choices on validation pictures: run `cascade-clip ablation {place}`, or name its cells"
+                )
             each += [cell_recipe(base, theme, cell) for cell in theme.cells]
         else:
             each.append(name)
@@ -106,7 +112,7 @@ def cell_overrides(place: str, base: RunConfig) -> dict[str, Any]:
             f"theme {name} changes a recipe with model.fusion={theme.fusion!r}; {base.recipe} has "
             f"{base.model.fusion!r}: take {'a ZegCLIP' if theme.fusion == 'none' else 'a Cascade-CLIP'} recipe"
         )
-    values = {key: value(base.model) if callable(value) else value for key, value in cell.changes.items()}
+    values = {key: value(base) if callable(value) else value for key, value in cell.changes.items()}
     if cell.mode is not None:
         values = {"self_train.mode": cell.mode, **values}
     return {**values, "recipe": f"{base.recipe}{SEPARATOR}{place}", "method": place}

@@ -13,7 +13,8 @@ from pipelines.cli.options import DryRun, OverridesFile, Set, TrainingsFolder
 
 def ablation(
     theme: Annotated[
-        list[str] | None, typer.Argument(help="Themes, as --list names them; all if none.")
+        list[str] | None,
+        typer.Argument(help="Themes, as --list names them; all but those for choices if none."),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2,3,4",
     recipe: Annotated[
@@ -24,7 +25,12 @@ def ablation(
     ] = None,
     set_: Set = None,
     overrides: OverridesFile = None,
-    split: Annotated[str, typer.Option(help="Split to score; nothing is chosen by the scores.")] = "test2",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Split to score; val for a theme for choices, and else nothing is chosen by the scores."
+        ),
+    ] = "test2",
     outputs: Annotated[
         Path,
         typer.Option(metavar="FOLDER", help="Folder with the outputs of prepare, splits and text-vectors."),

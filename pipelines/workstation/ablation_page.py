@@ -34,7 +34,7 @@ PAGE = """\
 **The paper.** {theme.paper}
 
 Made by `{result.command}` on the {result.split} pictures, protocol `{protocol}`, from the recipe `{result.recipe}`. Percent, mean ± sample \
-standard deviation over seeds {seeds}; nothing was chosen by these scores. Rows in [{theme.name}.json]({theme.name}.json). Made from {made_from}.
+standard deviation over seeds {seeds}; {role}. Rows in [{theme.name}.json]({theme.name}.json). Made from {made_from}.
 
 {table}
 The difference is that of {score} to the first row, in points, with its 95 % interval over seeds (Student's t, paired by seed).
@@ -62,6 +62,7 @@ hold by chance. Neither interval covers another CLIP or another drawing of the t
 
 All themes: [{index}]({index}); how to run them: [ablations.md](../ablations.md).
 """
+FOR_CHOICES = "these scores are for choices, and the best of many is in part better by luck"
 COLLAPSES = """
 ## Collapses
 
@@ -205,6 +206,7 @@ def page(result: ThemeResult) -> str:
         seeds=", ".join(map(str, result.seeds)),
         made_from="; ".join(dict.fromkeys(row.made_from for row in result.rows)),
         table=_table(theme, result),
+        role=FOR_CHOICES if theme.for_choices else "nothing was chosen by these scores",
         score=SCORES[theme.score],
         resamples=RESAMPLES,
         num_claims=len(claims),

@@ -48,6 +48,8 @@ from pipelines.workstation.reproduction import digest_of
 
 BASES = {"none": "mini_zegclip", "cascade": "mini_cascade_clip"}
 """The recipe of a theme, by its fusion, unless one is stated."""
+VALIDATION = "val"
+"""The split of pictures for choices."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,16 @@ class Grid:
         )
 
     def check(self, split: str) -> None:
-        """Check that the extra pictures of self-trainings exist, and are not those to be scored.
+        """Check that a theme for choices reads nothing of unseen classes, and that the extra pictures of self-trainings exist and are not those to be scored.
 
         Raises:
-            UserError: the theme takes the pictures of `split`, or of a split that the prepared data lack.
+            UserError: the theme is for choices, and `split` is none for them or a candidate is an unseen class; or it
+                takes the pictures of `split`, or of a split that the prepared data lack.
         """
         from cascade_core.data.prepared import read_summary  # slow to import
 
+        if self.theme.for_choices:
+            self._check_choice(split)
         extra = {
             name
             for changes in self.cell_overrides().values()
@@ -140,6 +145,20 @@ class Grid:
             raise UserError(
                 f"theme {self.theme.name} takes the pictures of {', '.join(lacking)} without their labels, and "
                 f"{self.data.prepared} has {', '.join(prepared)}; prepare those splits too (--image-set)"
+            )
+
+    def _check_choice(self, split: str) -> None:
+        if split != VALIDATION:
+            raise UserError(
+                f"theme {self.theme.name} is for choices, so it is scored on validation pictures alone, not on {split}; "
+                f"give --split {VALIDATION}"
+            )
+        usual, own = (named_recipe(self.base, changes).data.split for changes in ({}, self.overrides))
+        if unseen := [name for name in own.classes if name in usual.unseen_names]:
+            raise UserError(
+                f"theme {self.theme.name} is for choices, which must know no unseen class of {usual.name}; protocol "
+                f"{own.name} has {', '.join(unseen)}: give one that holds out seen classes, such as --set "
+                "data.protocol=mini-13-5a, and --outputs made with it (docs/ablations.md)"
             )
 
     def cell_overrides(self) -> dict[str, dict[str, Any]]:
@@ -204,7 +223,7 @@ def chains_of(runs: Sequence[CellRun]) -> dict[Path, Chain]:
 
 
 def themes_for(names: Sequence[str], base: str | None) -> list[Theme]:
-    """Return the themes of these names; without names all, or all that fit the base recipe.
+    """Return the themes of these names; without names all that are not for choices, or those that fit the base recipe.
 
     Raises:
         UserError: a name or the base is unknown.
@@ -212,7 +231,7 @@ def themes_for(names: Sequence[str], base: str | None) -> list[Theme]:
     if names:
         return [named_theme(name) for name in dict.fromkeys(names)]
     fusion = None if base is None else named_recipe(base).model.fusion
-    return [theme for theme in THEMES.values() if fusion in (None, theme.fusion)]
+    return [theme for theme in THEMES.values() if not theme.for_choices and fusion in (None, theme.fusion)]
 
 
 def run(

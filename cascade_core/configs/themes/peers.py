@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cascade_core.configs.cat_seg import CLIP_SHARE, FULL_SIZE, HEAD, MINI_LR, MINI_SIZE, TUNED
-from cascade_core.configs.config import CostAggregation, ModelConfig
+from cascade_core.configs.config import CostAggregation, RunConfig
 from cascade_core.configs.otseg import TRANSPORT
 from cascade_core.configs.themes.cascade import LAST_MAP
 from cascade_core.configs.themes.theme import Cell, CellClaim, Theme
@@ -17,10 +17,10 @@ SPT_SEG = {"model.trunk": "spectral_prompts", "model.decoder": "two_frequency", 
 FLOOR = Cell("floor", "NACLIP, without training (the floor)", without_training("naclip"))
 
 
-def on_small_grids(small: Any, published: Any) -> Callable[[ModelConfig], Any]:
+def on_small_grids(small: Any, published: Any) -> Callable[[RunConfig], Any]:
     """Return a value for models whose grid is smaller than one of CAT-Seg's windows, such as the mini benchmark's, and one for others."""
     window = CostAggregation().window
-    return lambda model: small if model.image_size // model.clip.patch_size < window else published
+    return lambda base: small if base.model.image_size // base.model.clip.patch_size < window else published
 
 
 _HEAD_SIZES = {key: on_small_grids(value, FULL_SIZE[key]) for key, value in MINI_SIZE.items()}

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cascade_core.configs.config import ModelConfig
+from cascade_core.configs.config import RunConfig
 from cascade_core.configs.settings import SelfTrainingMode
 from cascade_core.runtime.listing import by_name
 
-Value = Any | Callable[[ModelConfig], Any]
-"""The value of an override, or a function that computes it from the base recipe's model."""
+Value = Any | Callable[[RunConfig], Any]
+"""The value of an override, or a function that computes it from the base recipe."""
 
 Source = Literal["ZegCLIP", "Cascade-CLIP", "SPT-SEG", "OTSeg", "CAT-Seg", "released code", "here"]
 """Who makes a claim; "here" asks what neither paper says."""
@@ -47,6 +47,7 @@ class Theme:
         score: the score by which cells are compared with the first.
         paper: what the paper or its released code says, in our words, with its figures where they are known.
         fusion: the fusion that the base recipe must have: "none" is ZegCLIP, "cascade" Cascade-CLIP.
+        for_choices: whether its scores choose between the cells; then it is scored on validation pictures alone, and knows no unseen class.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Theme:
     score: str
     cells: tuple[Cell, ...]
     claims: tuple[CellClaim, ...]
+    for_choices: bool = False
 
     @property
     def base(self) -> Cell:
@@ -77,21 +79,21 @@ class Theme:
         return by_name(name, {cell.name: cell for cell in self.cells}, kind=f"cell of {self.name}")
 
 
-def before_last(*groups: Sequence[int]) -> Callable[[ModelConfig], Any]:
+def before_last(*groups: Sequence[int]) -> Callable[[RunConfig], Any]:
     """Return groups of middle blocks that are so many blocks before the last one: 1 is the nearest to it."""
 
-    def blocks(model: ModelConfig) -> list[list[int]]:
-        last = model.clip.layers - 1
+    def blocks(base: RunConfig) -> list[list[int]]:
+        last = base.model.clip.layers - 1
         return [[last - distance for distance in group] for group in groups]
 
     return blocks
 
 
-def times(factor: float) -> Callable[[ModelConfig], int]:
+def times(factor: float) -> Callable[[RunConfig], int]:
     """Return a multiple of the base's number of prompts, at least 1."""
-    return lambda model: max(1, round(factor * model.num_prompts))
+    return lambda base: max(1, round(factor * base.model.num_prompts))
 
 
-def share_of_blocks(share: float) -> Callable[[ModelConfig], int]:
+def share_of_blocks(share: float) -> Callable[[RunConfig], int]:
     """Return the first blocks that make up a share of all, at least 1."""
-    return lambda model: max(1, round(share * model.clip.layers))
+    return lambda base: max(1, round(share * base.model.clip.layers))

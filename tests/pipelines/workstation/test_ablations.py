@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cascade_core.configs.ablations import THEMES, cell_recipe, named_theme
+from cascade_core.configs.ablations import THEMES, cell_recipe, cells_of, named_theme
+from cascade_core.configs.config import RunConfig
 from cascade_core.configs.recipes import recipe
 from cascade_core.configs.settings import INFERENCE_SETTINGS
+from cascade_core.configs.themes.candidates import AT_SCORING, TRAININGS
 from cascade_core.configs.themes.scoring import PICTURE_COSINE
 from cascade_core.runtime.files import write_json
 from components.results.cell_chart import cell_chart
@@ -50,9 +52,10 @@ def grid(name: str, **changes: object) -> Grid:
 
 @pytest.mark.usefixtures("_no_data")
 def test_equal_cells_are_trained_once_and_shared_with_the_table() -> None:
-    runs = [one for name in THEMES for one in grid(name).runs()]
+    themes = themes_for((), None)
+    runs = [one for theme in themes for one in grid(theme.name).runs()]
     chains = chains_of(runs)
-    assert len(runs) == 2 * sum(len(theme.cells) for theme in THEMES.values())
+    assert len(runs) == 2 * sum(len(theme.cells) for theme in themes)
     configs = {
         unnamed(recipe(cell_recipe(BASES[theme.fusion], theme, cell), seed=seed)).model_dump_json(
             exclude={
@@ -60,7 +63,7 @@ def test_equal_cells_are_trained_once_and_shared_with_the_table() -> None:
                 "model": UNTRAINED_FIELDS if cell.name in UNTRAINED.get(theme.name, ()) else set(),
             }
         )
-        for theme in THEMES.values()
+        for theme in themes
         for cell in theme.cells
         if cell.mode is None  # a self-training starts from the base's training
         for seed in (0, 1)
@@ -185,10 +188,31 @@ def test_maps_of_otseg_are_evaluations_of_one_training() -> None:
 
 def test_a_base_chooses_the_themes_that_fit_it() -> None:
     assert {theme.fusion for theme in themes_for((), "cascade_voc12")} == {"cascade"}
-    assert len(themes_for((), None)) == len(THEMES)
+    assert {*THEMES} - {theme.name for theme in themes_for((), None)} == {"candidates"}
     assert [theme.name for theme in themes_for(["sigma", "designs", "sigma"], None)] == ["sigma", "designs"]
     with pytest.raises(ValueError, match="theme of ablations"):
         themes_for(["sigme"], None)
+
+
+@pytest.mark.usefixtures("_no_data")
+def test_choices_know_validation_pictures_and_seen_classes_alone() -> None:
+    own = grid("candidates", overrides={"data.protocol": "mini-13-5a"}, seeds=[3])
+    own.check("val")
+    with pytest.raises(ValueError, match="on validation pictures alone, not on test2; give --split val"):
+        own.check("test2")
+    with pytest.raises(
+        ValueError, match="protocol mini-18-6 has taxi, tiger, mushroom, onion, sand, lava: give one"
+    ):
+        grid("candidates").check("val")
+    chains = chains_of(list(own.runs())).values()
+    assert [len(chain.scorings) for chain in chains] == [len(AT_SCORING), *(0 for _ in TRAININGS)]
+    assert {named(chain).data.protocol for chain in chains} == {"mini-13-5a"}
+    with pytest.raises(ValueError, match="run `cascade-clip ablation candidates`"):
+        cells_of(["mini_cascade_clip:candidates"])
+
+
+def named(chain: Chain) -> RunConfig:
+    return recipe(chain.recipe, dict(chain.overrides), seed=chain.seed)
 
 
 def test_no_seed_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Changes of Cascade-CLIP that neither paper has and that cost no speed; the best is chosen by the scores."""
+
+from cascade_core.configs.themes.scoring import AT_INFERENCE, TEXT_COSINES
+from cascade_core.configs.themes.theme import Cell, CellClaim, Theme
+
+CLIP_PROJECTIONS = {"model.mid_projection_init": "clip"}
+TRAINED_PROJECTIONS = {"model.mid_projection_trains": True}
+
+TRAININGS = (
+    Cell("trained", "middle projections that train", TRAINED_PROJECTIONS),
+    Cell("clip", "CLIP's middle projections", CLIP_PROJECTIONS),
+    Cell("clip_trained", "CLIP's middle projections, trained", {**CLIP_PROJECTIONS, **TRAINED_PROJECTIONS}),
+    Cell("focal", "focal alone, without dice", {"loss.dice_weight": 0.0}),
+    Cell(
+        "decay",
+        "ten times the weight decay",
+        {"optim.weight_decay": lambda base: 10 * base.optim.weight_decay},
+    ),
+    Cell(
+        "photometric",
+        "photometric augmentation (none if the base has it)",
+        {"data.photometric": lambda base: not base.data.photometric},
+    ),
+    Cell(
+        "half", "half the iterations", {"train.iterations": lambda base: max(1, base.train.iterations // 2)}
+    ),
+    Cell("sigma", "a sigma of 4, almost equal weights", {"model.aggregation_sigma": 4.0}),
+)
+AT_SCORING = (
+    *(
+        Cell(f"p{round(100 * p):02d}", f"seen penalty {p:g}", {"evaluate.seen_penalty": p})
+        for p in (0.0, 0.05, 0.15, 0.2)
+    ),
+    Cell("cosines", "both cosines", TEXT_COSINES),
+    Cell(
+        "half_cosines",
+        "both cosines, halved",
+        {**AT_INFERENCE, "model.picture_cosine": 1.0, "model.patch_cosine": -1.0},
+    ),
+    Cell("patch", "the cosine with patches, halved", {**AT_INFERENCE, "model.patch_cosine": -1.0}),
+    Cell("picture", "the cosine with the picture", {**TEXT_COSINES, "model.patch_cosine": 0.0}),
+)
+"""Nothing is trained for these."""
+
+CANDIDATES = Theme(
+    "candidates",
+    "Candidates beyond the papers",
+    "cascade",
+    "Neither paper has these settings. They cost no time at inference, and the best is chosen by the scores here: on validation pictures, with "
+    "classes held out from the seen in the role of unseen ones.",
+    "hiou",
+    (Cell("base", "none (published)"), *TRAININGS, *AT_SCORING),
+    tuple(
+        CellClaim(f"{cell.label}: better than none", "here", "hiou", cell.name, "base")
+        for cell in (*TRAININGS, *AT_SCORING)
+    ),
+    for_choices=True,
+)
