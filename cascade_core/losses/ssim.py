@@ -85,9 +85,8 @@ def _blurred_rows(maps: Float[Tensor, "*maps length"]) -> Float[Tensor, "*maps l
     """Blur the last axis by products of its tiles with a banded matrix: convolutions of one channel are slow on CPUs."""
     length, reach = maps.shape[-1], WINDOW // 2
     if length <= TILE:
-        return (
-            maps @ _band(length, maps.dtype, maps.device)[reach:-reach]
-        )  # the zeros beyond the border add nothing
+        # The zeros beyond the border add nothing.
+        return maps @ _band(length, maps.dtype, maps.device)[reach:-reach]
     tiles = F.pad(maps, (reach, reach + -length % TILE)).unfold(-1, TILE + 2 * reach, TILE)
     return (tiles @ _band(TILE, maps.dtype, maps.device)).flatten(-2)[..., :length]
 

@@ -22,10 +22,10 @@ TRAININGS = (train.run.name, self_train.run.name)
 
 @dataclass(frozen=True)
 class PlanningRunner:
-    """The runner of `pipelines/graphs` that runs nothing, and lists the folders that are `missing`."""
+    """The runner of `pipelines/graphs` that runs nothing, and lists the folders of all steps in `steps`."""
 
     folder: Path
-    missing: list[Path]
+    steps: list[Path]
 
     def __call__(
         self,
@@ -38,26 +38,27 @@ class PlanningRunner:
     ) -> Path:
         """Return the step's folder."""
         out = step_folder(self.folder, step, setting, arguments)
-        if not out.exists():
-            self.missing.append(out)
+        self.steps.append(out)
         return out
 
 
 @dataclass(frozen=True)
 class ChainPlan:
-    """A chain in its folder: the models that it makes, and the folders of steps that it still lacks."""
+    """A chain in its folder: the models that it makes, and the folders of its steps, those that are there and those that are missing."""
 
     chain: Chain
     folder: Path
     models: tuple[Measured[Path], ...]
+    finished: tuple[Path, ...]
     missing: tuple[Path, ...]
 
     @classmethod
     def of(cls, chain: Chain, folder: Path, split: str) -> "ChainPlan":
         """Plan a chain, without running a step of it."""
-        missing: list[Path] = []
-        models = run_chain(chain, folder, split, runner=partial(PlanningRunner, missing=missing))
-        return cls(chain, folder, tuple(models), tuple(missing))
+        steps: list[Path] = []
+        models = run_chain(chain, folder, split, runner=partial(PlanningRunner, steps=steps))
+        finished = tuple(out for out in steps if out.exists())
+        return cls(chain, folder, tuple(models), finished, tuple(out for out in steps if out not in finished))
 
     @property
     def trains(self) -> bool:
@@ -97,10 +98,12 @@ class Seconds:
 
 
 def outlook(plans: Sequence[ChainPlan], workers: int | None) -> str:
-    """Say in one sentence how many trainings are left, and how long all missing steps take."""
+    """Say in one sentence how many trainings are left, and how long all missing steps take, or the finished ones took."""
     seconds = Seconds.of(plans)
     total = sum(1 + len(plan.chain.self_trainings) for plan in plans if plan.trains)
     left = [(plan, out.name) for plan in plans for out in plan.missing]
+    if not left:
+        return f"nothing is left to do; {_past(plans, total)}"
     trainings = sum(name in TRAININGS and plan.trains for plan, name in left)
     text = f"{trainings} of {total} trainings are left to do, and {len(left) - trainings} shorter steps"
     expected = [seconds.expected(plan, name) for plan, name in left]
@@ -111,6 +114,17 @@ def outlook(plans: Sequence[ChainPlan], workers: int | None) -> str:
     return (
         f"{text}: about {duration(work / side_by_side)}, {side_by_side} at a time, by what earlier steps took"
     )
+
+
+def _past(plans: Sequence[ChainPlan], trainings: int) -> str:
+    """Say how long finished steps took, one after the other."""
+    steps = [out for plan in plans for out in plan.finished]
+    files = {folder: folder / SECONDS_FILE for folder in {out.parent for out in steps}}
+    kept = {folder: read_json(file) for folder, file in files.items() if file.is_file()}
+    seconds = [float(kept[out.parent][out.name]) for out in steps if out.name in kept.get(out.parent, {})]
+    unknown = len(steps) - len(seconds)
+    text = f"{trainings} trainings and {len(steps) - trainings} shorter steps took {duration(sum(seconds))}, one after the other"
+    return f"{text}, without {unknown} whose time was not kept" if unknown else text
 
 
 def plans_of(chains: Mapping[Path, Chain], split: str) -> list[ChainPlan]:

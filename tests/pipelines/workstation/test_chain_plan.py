@@ -88,6 +88,14 @@ def test_a_plan_lists_missing_steps_and_their_time(tmp_path: Path) -> None:
     assert Seconds.of([alone]).expected(alone, "evaluate-penalty_0.2-test2") == 4.0
     naclip = plan_of(tmp_path, "naclip", 0)
     assert outlook([naclip], 2).startswith("0 of 0 trainings are left")
+    for out in again[0].missing:
+        out.mkdir()
+    (whole,) = plans_of({again[0].folder: again[0].chain}, "test2")
+    assert outlook([whole], 2) == (
+        "nothing is left to do; 2 trainings and 3 shorter steps took 3 min, one after the other"
+    )
+    write_json(whole.folder / SECONDS_FILE, {"train": 100.0})
+    assert outlook([whole], 2).endswith("without 2 whose time was not kept")
 
 
 def test_claims_get_intervals_of_rows_with_counts(
