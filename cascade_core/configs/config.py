@@ -345,6 +345,7 @@ class LossConfig(Frozen):
     focal_alpha: float = Field(default=0.25, ge=0, le=1)
     focal_gamma: float = Field(default=2.0, ge=0)
     ssim_weight: float = _added(1.0)  # of 1 - SSIM (SPT-SEG)
+    distil_weight: float = _added(0.0, ge=0)  # of the distance from NACLIP's map on the same frozen CLIP
     ignored_as_negative: bool = (
         True  # published quirk: 255 pixels are negatives in all losses but the softmax's
     )
@@ -535,5 +536,18 @@ class RunConfig(Frozen):
             raise UserError(
                 f"self_train.teacher='training_free' reads one text vector per class, and model.text is {self.model.text!r}; "
                 "take teacher 'self' or 'ema'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_distillation(self) -> Self:
+        weight, model = self.loss.distil_weight, self.model
+        comparable = model.trains and model.tuned == "nothing" and model.decoder != "cost_aggregation"
+        if weight and not (comparable and model.text == "mean"):
+            raise UserError(
+                f"loss.distil_weight={weight:g} compares a training's map with that of the frozen CLIP: it needs weights to "
+                "train outside CLIP, one text vector per class and logits on the patch grid; model.decoder is "
+                f"{model.decoder!r}, model.text {model.text!r} and model.tuned {model.tuned!r}: take a recipe of ZegCLIP, "
+                "Cascade-CLIP or SPT-SEG, or loss.distil_weight=0"
             )
         return self

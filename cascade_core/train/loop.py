@@ -14,13 +14,14 @@ from torch.optim import AdamW
 from cascade_core.batches.samples import Batch, PackedBatch
 from cascade_core.configs.config import RunConfig
 from cascade_core.errors import UserError
+from cascade_core.losses.distillation import distillation_loss
 from cascade_core.losses.focal_dice import LossParts, added, segmentation_loss
 from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.parallel import mean_over_processes, num_processes, seed_step
 from cascade_core.train.optim import clip_gradients, set_learning_rates
 from cascade_core.train.supervision import Supervision
-from cascade_core.train.teachers import Teacher
+from cascade_core.train.teachers import Teacher, distillation_teacher
 from cascade_core.train.training_maps import TrainingMaps, data_parallel, half_precision, training_maps_of
 
 
@@ -64,11 +65,13 @@ def train(
     `batches` yields the micro-batches of the remaining steps in order. Between two reports model and optimiser are
     consistent, so the caller can save them. Under `parallel.connected` each process passes its own part of every
     micro-batch, and the reports are of the whole batch. Pseudo-labels come from `teacher`, or without one from the
-    model itself; the teacher follows the model after every step.
+    model itself; the teacher follows the model after every step. With `loss.distil_weight` the map of CLIP alone is
+    part of the loss; nothing of it changes while training, so a checkpoint needs nothing for it.
 
     Raises:
         UserError: the loss is not finite; the message names the step, which updates nothing.
     """
+    distilled = distillation_teacher(config, segmentor)
     model = data_parallel(segmentor.train(), training_maps_of(segmentor, config.train.compile, device))
     vectors = supervision.training_vectors(class_vectors).to(device)
     accumulation = config.train.accumulation_steps
@@ -84,7 +87,14 @@ def train(
             batch = next(micro_batches).to(device)
             with _averaging(model, last=position == accumulation - 1):
                 loss_parts = _loss(
-                    model, segmentor, batch, vectors, config=config, supervision=supervision, teacher=teacher
+                    model,
+                    segmentor,
+                    batch,
+                    vectors,
+                    config=config,
+                    supervision=supervision,
+                    teacher=teacher,
+                    distilled=distilled,
                 )
                 (loss_parts.total / accumulation).backward()
             parts.append({name: term.detach() for name, term in loss_parts.terms.items()})
@@ -135,6 +145,7 @@ def _loss(
     config: RunConfig,
     supervision: Supervision,
     teacher: Teacher | None,
+    distilled: Teacher | None,
 ) -> LossParts:
     mixed = config.train.precision == "bf16"
     with half_precision(batch.images.device, mixed):
@@ -147,9 +158,15 @@ def _loss(
     else:
         taught, size = teacher.grid_logits(batch.images, vectors, mixed=mixed)
         labels = supervision.targets(batch, taught, mask_size=size)
-    return added(
+    parts = added(
         [
             segmentation_loss(one, labels, config.loss, mask_size=mask_size, unannotated=batch.unannotated)
             for one in maps
         ]
     )
+    if distilled is None:
+        return parts
+    taught, _ = distilled.grid_logits(batch.images, vectors, mixed=mixed)
+    # Of the map of inference: each decoder of a cascade is free to differ, if their sum does not.
+    distance = distillation_loss(grid_logits, taught, batch.padding, patch_size=config.model.clip.patch_size)
+    return LossParts({**parts.terms, "distillation": config.loss.distil_weight * distance})

@@ -1,4 +1,4 @@
-"""Teachers of self-training: models that make the pseudo-labels in the place of the model in training."""
+"""Teachers: models that make pseudo-labels in the place of the model in training, or the map that it is drawn to."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -17,7 +17,7 @@ from cascade_core.model.segmentor import GridLogits, Images, Segmentor
 from cascade_core.train.training_maps import half_precision
 
 TRAINING_FREE_TEACHER = "naclip"
-"""The training-free method that labels pictures."""
+"""The training-free method of teachers."""
 
 
 @dataclass
@@ -72,9 +72,14 @@ def teacher_of(config: RunConfig, setting: TrainedSetting, student: Segmentor) -
         case "ema":
             return _averaging(student, config.self_train.ema_decay)
         case "training_free":
-            return Teacher(_training_free(config, student))
+            return _training_free(config, student)
         case _:
             return None
+
+
+def distillation_teacher(config: RunConfig, student: Segmentor) -> Teacher | None:
+    """Return the teacher of the loss with `loss.distil_weight`, on the device of the model in training; None without that."""
+    return _training_free(config, student) if config.loss.distil_weight else None
 
 
 def _averaging(student: Segmentor, decay: float) -> Teacher:
@@ -84,10 +89,10 @@ def _averaging(student: Segmentor, decay: float) -> Teacher:
     return Teacher(deepcopy(student, frozen).eval().requires_grad_(False), names, decay)
 
 
-def _training_free(config: RunConfig, student: Segmentor) -> Segmentor:
+def _training_free(config: RunConfig, student: Segmentor) -> Teacher:
     """Return NACLIP around the frozen tower of the model, whose position grid fits the training's pictures."""
     changes = model_changes(TRAINING_FREE_TEACHER)
     plain = {"clip": config.model.clip, "image_size": config.model.image_size, "decoder_heads": 1}
     model = type(config.model).model_validate({**plain, **changes})
     segmentor = build_segmentor(model, student.trunk.visual, seed=config.seed)
-    return segmentor.to(next(student.parameters()).device).eval().requires_grad_(False)
+    return Teacher(segmentor.to(next(student.parameters()).device).eval().requires_grad_(False))

@@ -25,6 +25,12 @@ TRAININGS = (
         "half", "half the iterations", {"train.iterations": lambda base: max(1, base.train.iterations // 2)}
     ),
     Cell("sigma", "a sigma of 4, almost equal weights", {"model.aggregation_sigma": 4.0}),
+    *(
+        Cell(
+            f"distil_{round(100 * w)}", f"distillation of CLIP's map, weight {w:g}", {"loss.distil_weight": w}
+        )
+        for w in (0.1, 0.3, 1.0)
+    ),
 )
 AT_SCORING = (
     *(

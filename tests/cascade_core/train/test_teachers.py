@@ -1,22 +1,25 @@
-"""Teachers of self-training: a moving average of the weights, and CLIP alone."""
+"""Teachers: a moving average of the weights, and CLIP alone; of pseudo-labels, and of a map that the loss compares."""
 
 import pytest
 import torch
 
 from cascade_core.batches.samples import Batch
+from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.checkpoints.without_training import training_free_model
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.recipes import with_overrides
+from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.configs.settings import TrainedSetting
 from cascade_core.configs.training_free import model_changes
 from cascade_core.datasets.catalogue import protocol
+from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
-from cascade_core.train.teachers import Teacher, teacher_of
+from cascade_core.train.teachers import Teacher, distillation_teacher, teacher_of
 from tests.tiny import tiny_config
 
 SPLIT = protocol("mini-18-6")
@@ -46,13 +49,14 @@ def steps(
     batches: list[Batch],
     teacher: Teacher | None,
     vectors: torch.Tensor,
+    setting: TrainedSetting = STRICT,
 ):
     return train(
         student,
         build_optimizer(student, config.optim),
         batches,
         config=config,
-        supervision=Supervision.of(config, STRICT, SPLIT),
+        supervision=Supervision.of(config, setting, SPLIT),
         class_vectors=vectors,
         start=0,
         total=len(batches),
@@ -106,11 +110,8 @@ def test_the_loss_sees_the_labels_of_the_teacher(monkeypatch: pytest.MonkeyPatch
     assert torch.equal(labels[0], expected) and not torch.equal(labels[1], expected)
 
 
-def test_a_training_free_teacher_labels_as_its_model_predicts() -> None:
-    config = config_of(teacher="training_free")
-    student = student_of(config)
-    teacher = teacher_of(config, STRICT, student)
-    assert teacher is not None and teacher.averages == {}
+def naclip(config: RunConfig, student: Segmentor) -> tuple[Segmentor, CheckpointManifest]:
+    """Return NACLIP on the student's tower, as `predict` runs it without a training."""
     free = with_overrides(
         config,
         {
@@ -118,10 +119,19 @@ def test_a_training_free_teacher_labels_as_its_model_predicts() -> None:
             "model.fusion": "none",
             "model.groups": [],
             "loss.kind": "cross_entropy",
+            "loss.distil_weight": 0.0,
         },
     )
-    model, manifest = training_free_model(student.trunk.visual, free)
-    assert manifest.seen_penalty(free.evaluate) == 0.0
+    return training_free_model(student.trunk.visual, free)
+
+
+def test_a_training_free_teacher_labels_as_its_model_predicts() -> None:
+    config = config_of(teacher="training_free")
+    student = student_of(config)
+    teacher = teacher_of(config, STRICT, student)
+    assert teacher is not None and teacher.averages == {}
+    model, manifest = naclip(config, student)
+    assert manifest.seen_penalty(manifest.config.evaluate) == 0.0
     batch, vectors = batch_of(1), torch.randn(SPLIT.num_classes, 16)
     with torch.no_grad():
         predicted = model(batch.images, vectors).softmax(dim=1)
@@ -140,3 +150,70 @@ def test_only_self_training_with_another_teacher_has_one() -> None:
     student = student_of(config_of())
     assert teacher_of(config_of(), STRICT, student) is None
     assert teacher_of(config_of(teacher="ema"), "inductive", student) is None
+
+
+def distilling(weight: float, **changes: object) -> RunConfig:
+    return with_overrides(config_of(), {"loss.distil_weight": weight, "model.dropout": 0.0, **changes})
+
+
+@pytest.mark.parametrize("fusion", ["cascade", "none"])
+@pytest.mark.parametrize("setting", ["inductive", STRICT])
+def test_the_loss_adds_the_distance_from_the_map_of_clip(fusion: str, setting: TrainedSetting) -> None:
+    groups = {"model.fusion": fusion} if fusion == "cascade" else {"model.fusion": fusion, "model.groups": []}
+    plain, config = distilling(0.0, **groups), distilling(0.5, **groups)
+    batch, vectors = batch_of(3), torch.randn(SPLIT.num_classes, 16)
+    batch.padding[1, 8:] = True
+    before = next(steps(plain, student_of(plain), [batch], None, vectors, setting)).terms
+    student = student_of(config)
+    model, _ = naclip(config, student)
+    fed = vectors[list(SPLIT.seen)] if setting == "inductive" else vectors
+    with torch.no_grad():
+        taught = model.grid_logits(batch.images, fed).softmax(dim=1)
+        own = student.train().grid_logits(batch.images, fed).softmax(dim=1)
+    divergence = (taught * (taught / own).log()).sum(dim=1)
+    divergence[1, 1:] = 0  # the picture ends after the first row of its 4 x 4 patches
+    terms = next(steps(config, student, [batch], None, vectors, setting)).terms
+    assert terms.pop("distillation") == pytest.approx(0.5 * float(divergence.sum()) / 20, rel=1e-4)
+    assert terms == before and "distillation" not in before
+    trainable = {name for name, weights in student.named_parameters() if weights.requires_grad}
+    assert trainable == {name for name, own in student_of(config).named_parameters() if own.requires_grad}
+
+
+def test_without_a_weight_there_is_no_teacher_of_a_map() -> None:
+    config = distilling(0.0)
+    assert distillation_teacher(config, student_of(config)) is None
+    written = distilling(1.0).model_dump_json()
+    assert config.model_dump_json() == written.replace('"distil_weight":1.0,', "") != written
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_distillation_goes_on_from_weights_and_moments_alone(precision: str) -> None:
+    config = distilling(1.0, **{"train.precision": precision})
+    batches, vectors = [batch_of(seed) for seed in range(2)], torch.randn(SPLIT.num_classes, 16)
+    students = [student_of(config) for _ in range(2)]
+    losses = [report.loss for report in steps(config, students[0], batches, None, vectors, "inductive")]
+    optimizer = build_optimizer(students[1], config.optim)
+    options = {"supervision": Supervision.of(config, "inductive", SPLIT), "class_vectors": vectors}
+    for start in range(2):
+        reports = train(
+            students[1],
+            optimizer,
+            batches[start:],
+            config=config,
+            start=start,
+            total=2,
+            device=torch.device("cpu"),
+            **options,
+        )
+        assert next(reports).loss == losses[start]
+        reports.close()
+    for name, weights in students[1].named_parameters():
+        assert torch.equal(weights, dict(students[0].named_parameters())[name]), name
+
+
+@pytest.mark.parametrize("name", ["mini_cat_seg", "mini_cat_seg_frozen", "mini_otseg", "mini_naclip"])
+def test_recipes_without_a_comparable_map_refuse_a_distillation(name: str) -> None:
+    with pytest.raises(UserError, match=r"loss.distil_weight=0.3 .* take a recipe of ZegCLIP, Cascade-CLIP"):
+        recipe(name, {"loss.distil_weight": 0.3})
+    for name in ("mini_zegclip", "mini_cascade_clip", "mini_spt_seg", "mini_linear"):
+        assert recipe(name, {"loss.distil_weight": 0.3}).loss.distil_weight == 0.3

@@ -100,8 +100,12 @@ def test_two_processes_save_dead_weights_unchanged(double: Path) -> None:
             {"loss.kind": "cross_entropy", "train.supervision": "full", "data.resize_range": [0.3, 0.6]},
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            {"loss.distil_weight": 10.0, "train.accumulation_steps": 2, "data.resize_range": [0.3, 0.6]},
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["accumulating", "cross-entropy with unevenly labelled parts"],
+    ids=["accumulating", "cross-entropy with unevenly labelled parts", "distilling into uneven parts"],
 )
 def test_two_processes_train_as_one_with_options(
     folders: Folders, tmp_path: Path, overrides: dict[str, Any]
