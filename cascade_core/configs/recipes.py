@@ -125,6 +125,16 @@ def frozen_cascade_voc12() -> RunConfig:
     return _changed(cascade_voc12(), "frozen_cascade_voc12", "frozen_cascade", FROZEN_TRUNK)
 
 
+def frozen_cocostuff() -> RunConfig:
+    """ZegCLIP's decoder on the frozen CLIP, COCO-Stuff 156/15."""
+    return _changed(zegclip_cocostuff(), "frozen_cocostuff", "zegclip_no_prompts", FROZEN_TRUNK)
+
+
+def frozen_cascade_cocostuff() -> RunConfig:
+    """Cascade-CLIP's decoders on the frozen CLIP, COCO-Stuff 156/15."""
+    return _changed(cascade_cocostuff(), "frozen_cascade_cocostuff", "frozen_cascade", FROZEN_TRUNK)
+
+
 def plus_voc12() -> RunConfig:
     """Cascade-CLIP on Pascal VOC 15/5, with cosines of text, picture and patches in its masks at inference; not run."""
     return _changed(cascade_voc12(), "plus_voc12", "plus", PUBLISHED_COSINES)
@@ -332,9 +342,9 @@ def hard_cascade_clip() -> RunConfig:
     return with_overrides(hard_zegclip(), {"recipe": "hard_cascade_clip", **changes})
 
 
-def mini_training_free(method: str) -> RunConfig:
-    """A training-free method on the mini benchmark's CLIP; pictures are seen whole, as in the other mini recipes."""
-    return _variant(mini_zegclip(), method, without_training(method))
+def small_training_free(world: str, method: str) -> RunConfig:
+    """A training-free method on the CLIP of the mini benchmark or of mini-hard; it sees pictures as that world's other recipes do."""
+    return _changed(recipe(f"{world}_zegclip"), f"{world}_{method}", method, without_training(method))
 
 
 def _variant(parent: RunConfig, method: str, changes: Mapping[str, Any]) -> RunConfig:
@@ -377,6 +387,8 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         spt_seg_cascade_cocostuff,
         frozen_voc12,
         frozen_cascade_voc12,
+        frozen_cocostuff,
+        frozen_cascade_cocostuff,
         plus_voc12,
         plus_cocostuff,
         otseg_voc12,
@@ -388,7 +400,11 @@ _RECIPES: dict[str, Callable[[], RunConfig]] = {
         cat_seg_cocostuff,
     )
 }
-_RECIPES |= {f"mini_{method}": partial(mini_training_free, method) for method in LAST_BLOCKS}
+_RECIPES |= {
+    f"{world}_{method}": partial(small_training_free, world, method)
+    for world in ("mini", "hard")
+    for method in LAST_BLOCKS
+}
 _RECIPES |= {method: partial(training_free, method, CLIP_VIT_B16) for method in LAST_BLOCKS}
 
 
@@ -399,7 +415,7 @@ def recipe_names() -> tuple[str, ...]:
 
 def trained_recipe_names() -> tuple[str, ...]:
     """Return the names of the recipes that have something to train."""
-    return tuple(name for name in _RECIPES if name.removeprefix("mini_") not in LAST_BLOCKS)
+    return tuple(name for name in _RECIPES if name.rpartition("_")[2] not in LAST_BLOCKS)
 
 
 def reads_templates(recipes: Sequence[str], overrides: Mapping[str, Any] | None = None) -> bool:

@@ -22,7 +22,7 @@ from components.results.intervals import (
     together,
 )
 from components.results.rows import SCORES, padded_markdown, thousands
-from pipelines.workstation.mini_page import MiniRow
+from pipelines.workstation.mini_page import COLLAPSED, MiniRow
 
 if TYPE_CHECKING:
     from components.results.picture_counts import CountsOfPictures
@@ -44,12 +44,12 @@ The difference is that of {score} to the first row, in points, with its 95 % int
 ## Claims
 
 Differences in points with two 95 % intervals: over **seeds** (another training, the same pictures) and over **pictures** ({resamples:,} bootstrap resamples \
-of the pictures, the same trainings). Their reaches add in squares: a claim *holds* if that interval lies above zero, *does not hold* if it lies below, and else \
-*cannot be told*; so it is if an interval is missing. These are {num_claims} comparisons: of so many without a difference, at most {by_chance} would be expected to hold or not to \
+of the pictures, the same trainings). Their reaches add in squares and make the interval of **both**: a claim *holds* if it lies above zero, *does not hold* if it lies below, and else \
+*cannot be told*; so it is if an interval is missing. The number of seeds stands in brackets. These are {num_claims} comparisons: of so many without a difference, at most {by_chance} would be expected to hold or not to \
 hold by chance. Neither interval covers another CLIP or another drawing of the training pictures.
 
-| claim | whose | measured | difference | over seeds | over pictures | |
-|---|---|---|--:|--:|--:|---|
+| claim | whose | measured | difference | over seeds | over pictures | both | |
+|---|---|---|--:|--:|--:|--:|---|
 {claims}
 {collapses}
 ## Settings
@@ -77,12 +77,11 @@ USE_OF_SELF_TRAININGS = (
     "All self-trainings of a seed start from the half-way checkpoint of one training of `{recipe}`: `cascade-clip self-train --trained TRAINING --mode MODE --set "
     "KEY=VALUE` with the mode and the other overrides of a row repeats it."
 )
-COLLAPSED = 0.5
-"""A self-training collapses below this share of the hIoU of its seed without self-training."""
 INDEX_PAGE = """\
 # Ablations: what holds here
 
-One line per claim of [every theme](../ablations.md) that was run; each page has the table, the chart, the command and the intervals.
+One line per claim of [every theme](../ablations.md) that was run; each page has the table, the chart, the command and the intervals. These are {num_claims} comparisons; each
+page says how many of its own would be expected to hold or not to hold by chance.
 
 | theme | claim | whose | measured | difference | |
 |---|---|---|---|--:|---|
@@ -131,14 +130,19 @@ class CellDifference(BaseModel):
         )
 
     @property
-    def word(self) -> Word:
-        """What both intervals together say."""
+    def both(self) -> Interval | None:
+        """The interval over seeds and pictures together; None if one of them is missing."""
         if self.seeds is None or self.pictures is None:
-            return "cannot be told"
+            return None
         seeds, pictures = (
             Interval(self.difference, low, high, self.num_seeds) for low, high in (self.seeds, self.pictures)
         )
-        return together(seeds, pictures).word
+        return together(seeds, pictures)
+
+    @property
+    def word(self) -> Word:
+        """What both intervals together say."""
+        return "cannot be told" if self.both is None else self.both.word
 
 
 class ThemeResult(BaseModel):
@@ -227,10 +231,10 @@ def index_page(folder: Path) -> str:
     for theme in THEMES.values():
         file = folder / f"{theme.name}.json"
         if file.is_file():
-            for claim, whose, measured, difference, _, _, word in _claim_cells(ThemeResult.read(file)):
+            for claim, whose, measured, difference, *_, word in _claim_cells(ThemeResult.read(file)):
                 link = f"[{theme.title}]({theme.name}.md)"
                 lines.append(f"| {' | '.join([link, claim, whose, measured, difference, word])} |")
-    return INDEX_PAGE.format(lines="\n".join(lines))
+    return INDEX_PAGE.format(num_claims=len(lines), lines="\n".join(lines))
 
 
 def chart(result: ThemeResult) -> str:
@@ -294,9 +298,7 @@ def _claim_cells(result: ThemeResult) -> Iterator[list[str]]:
                 claim.text,
                 claim.source,
                 f"{SCORES[claim.score]} undefined",
-                "-",
-                "-",
-                "-",
+                *["-"] * 4,
                 "cannot be told",
             ]
             continue
@@ -309,6 +311,7 @@ def _claim_cells(result: ThemeResult) -> Iterator[list[str]]:
             f"{100 * one.difference:+.1f}",
             f"{_ends(one.seeds)} ({one.num_seeds})",
             _ends(one.pictures),
+            "-" if one.both is None else one.both.ends,
             one.word,
         ]
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.configs.training_free import LAST_BLOCKS
 from components.results.intervals import CONFIDENCE, Interval, paired_interval, together
-from components.results.rows import SCORES, BenchmarkRow, markdown_table
+from components.results.rows import SCORES, BenchmarkRow, ScoreRow, markdown_table, run_names
 from components.steps.pretrain import Pretrained
 
 PUBLISHED = ("zegclip", "cascade_clip")
@@ -32,6 +32,11 @@ class Claim:
     score: str
     better: tuple[str, str]
     worse: tuple[str, str]
+
+    @property
+    def is_of_methods(self) -> bool:
+        """Whether it compares the two published methods."""
+        return {self.better[0], self.worse[0]} == set(PUBLISHED)
 
 
 INDUCTIVE = {
@@ -101,19 +106,20 @@ Differences in points, with two 95 % intervals:
 - over **pictures**: percentiles of {resamples:,} bootstrap resamples of the {row.split} pictures, the same ones for both methods and all seeds. It covers other \
 pictures of the generator, scored by the same trainings.
 
-Neither covers another CLIP or another drawing of the training pictures. The two choices are independent, so the reaches of both intervals add in squares: a claim *holds* if
-that interval lies above zero, *does not hold* if it lies below, and else *cannot be told*; so it is if an interval is missing. These are {num_claims} comparisons: of so many without a difference,
-at most {by_chance} would be expected to hold or not to hold by chance.
+Neither covers another CLIP or another drawing of the training pictures. The two choices are independent, so the reaches of both intervals add in squares and make the interval of
+**both**. A claim *holds* if that interval lies above zero, *does not hold* if it lies below, and else *cannot be told*; so it is if an interval is missing. All numbers of a row are over the
+seeds that both runs have; their number stands in brackets. These are {num_claims} comparisons: of so many without a difference, at most {by_chance} would be expected to hold or not to
+hold by chance.
 
-| claim | measured | difference | over seeds | over pictures | |
-|---|---|--:|--:|--:|---|
+| claim | measured | difference | over seeds | over pictures | both | |
+|---|---|--:|--:|--:|--:|---|
 {claims}
 
-How settings were chosen, and why some claims fail: [choices.md](choices.md).
+How settings were chosen, and what limits these results: [choices.md](choices.md).
 
 ## Every self-trained seed
 
-A self-training can collapse; so each seed is shown.
+{collapses} Each seed is shown:
 
 | method | setting | seed | pAcc | mIoU(S) | mIoU(U) | hIoU |
 |---|---|--:|--:|--:|--:|--:|
@@ -124,26 +130,49 @@ A self-training can collapse; so each seed is shown.
 HEAD = """\
 Percent on the {split} pictures, mean ± deviation over {seeds} seeds of the decoders: one CLIP, one drawing of the pictures. Training-free methods draw \
 nothing at random. Settings were tuned with labels of unseen classes on validation pictures, which is beyond zero-shot. [docs/results/mini.md](docs/results/mini.md) \
-has all methods, ablations and controls, and the claims that do not hold here. They stand for no published benchmark.
+has all methods, ablations and controls, and each claim with its intervals. {lead}They stand for no published benchmark.
 
 {table}"""
+LEAD = "From inductive {worse} to {better} {score} changes by {difference} points (95 % interval over seeds and pictures: {ends}). "
+COLLAPSED = 0.5
+"""A self-training collapses below this share of the hIoU of its seed without self-training."""
 
 
-def head(rows: Sequence[BenchmarkRow]) -> str:
-    """Write the README's part of the page: the published and training-free methods without controls and ceiling."""
+def head(rows: Sequence[BenchmarkRow], pictures: Mapping[Claim, Interval]) -> str:
+    """Write the README's part of the page: the published and training-free methods without controls and ceiling.
+
+    `pictures` holds the claims' intervals over pictures.
+    """
     own = [
         row
         for row in rows
         if row.method in (*PUBLISHED, *LAST_BLOCKS) and not row.setting.startswith(("control", "supervised"))
     ]
     seeds = len({row.seed for row in own if row.method in PUBLISHED})
-    return HEAD.format(split=own[0].split, seeds=seeds, table=markdown_table(own))
+    lead = "".join(
+        _lead(claim, own, pictures[claim]) for claim in CLAIMS if claim.is_of_methods and claim in pictures
+    )
+    return HEAD.format(split=own[0].split, seeds=seeds, lead=lead, table=markdown_table(own))
+
+
+def _lead(claim: Claim, rows: Sequence[BenchmarkRow], pictures: Interval) -> str:
+    """Say by how much one published method is ahead of the other; nothing if a seed of both is missing."""
+    seeds = paired_interval(*(values_by_seed(rows, run, claim.score) for run in (claim.better, claim.worse)))
+    if seeds is None:
+        return ""
+    return LEAD.format(
+        better=METHOD_NAMES[claim.better[0]],
+        worse=METHOD_NAMES[claim.worse[0]],
+        score=SCORES[claim.score],
+        difference=f"{100 * seeds.difference:+.1f}",
+        ends=together(seeds, pictures).ends,
+    )
 
 
 def claim_rows(
-    claims: Sequence[Claim], rows: Sequence[BenchmarkRow], pictures: Mapping[Claim, Interval]
+    claims: Sequence[Claim], rows: Sequence[ScoreRow], pictures: Mapping[Claim, Interval]
 ) -> Iterator[str]:
-    """Yield a table row per claim: the two means, their difference, its intervals, and what they say.
+    """Yield a table row per claim: the two means over the seeds of both runs, their difference, its intervals, and what they say.
 
     `pictures` holds the intervals over pictures; a claim without one cannot be told.
     """
@@ -151,22 +180,50 @@ def claim_rows(
         better, worse = (values_by_seed(rows, run, claim.score) for run in (claim.better, claim.worse))
         seeds, own = paired_interval(better, worse), pictures.get(claim)
         if seeds is None:
-            yield f"| {claim.text} | {SCORES[claim.score]} undefined | - | - | - | - |"
+            yield f"| {claim.text} | {SCORES[claim.score]} undefined | - | - | - | - | - |"
             continue
-        means = " against ".join(f"{100 * fmean(side.values()):.1f}" for side in (better, worse))
-        word = "cannot be told" if own is None else together(seeds, own).word
+        shared = better.keys() & worse.keys()
+        means = " against ".join(
+            f"{100 * fmean(side[seed] for seed in shared):.1f}" for side in (better, worse)
+        )
+        both = None if own is None else together(seeds, own)
         cells = [
             claim.text,
             f"{SCORES[claim.score]} {means}",
             f"{100 * seeds.difference:+.1f}",
             f"{seeds.ends} ({seeds.num_seeds})",
             "-" if own is None else own.ends,
-            word,
+            "-" if both is None else both.ends,
+            "cannot be told" if both is None else both.word,
         ]
         yield f"| {' | '.join(cells)} |"
 
 
-def values_by_seed(rows: Sequence[BenchmarkRow], run: tuple[str, str], score: str) -> dict[int, float]:
+def collapses(rows: Sequence[ScoreRow]) -> str:
+    """Say how many self-trainings of each setting collapsed, in one sentence or two."""
+    counts, lowest = [], []
+    for setting in ("transductive_oracle", "transductive_strict"):
+        pairs = [
+            (value, before[seed], method, seed)
+            for method in PUBLISHED
+            for before in (values_by_seed(rows, (method, "inductive"), "hiou"),)
+            for seed, value in values_by_seed(rows, (method, setting), "hiou").items()
+            if seed in before
+        ]
+        if pairs:
+            collapsed = sum(value < COLLAPSED * before for value, before, *_ in pairs)
+            counts.append(f"{run_names('', setting)[1]} {collapsed} of {len(pairs)}")
+            lowest.append(min(pairs))
+    if not counts:
+        return ""
+    value, before, method, seed = min(lowest)
+    return (
+        f"A self-training *collapsed* if its hIoU is below {COLLAPSED:.0%} of that of the same seed without self-training: {', '.join(counts)}. The lowest hIoU "
+        f"is {100 * value:.1f} ({METHOD_NAMES[method]}, seed {seed}; {100 * before:.1f} without)."
+    )
+
+
+def values_by_seed(rows: Sequence[ScoreRow], run: tuple[str, str], score: str) -> dict[int, float]:
     """Return a score of one method and setting by seed, where it is defined."""
     own = (row for row in rows if (row.method, row.setting) == run)
     return {row.seed: value for row in own if (value := getattr(row, score)) is not None}
@@ -192,6 +249,7 @@ def page(
         claims="\n".join(claim_rows(CLAIMS, rows, pictures)),
         num_claims=len(CLAIMS),
         by_chance=f"{(1 - CONFIDENCE) * len(CLAIMS):.1f}",
+        collapses=collapses(rows),
         self_trained="\n".join(_seed_row(row) for row in rows if row.setting.startswith("transductive")),
     )
 

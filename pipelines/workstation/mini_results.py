@@ -126,7 +126,9 @@ def run(
     if readme is not None:
         before, after = _around_table(readme)
         with new_file(readme) as path:
-            path.write_text(f"{before}{TABLE_BEGIN}\n{head(rows)}{TABLE_END}{after}", encoding="utf-8")
+            path.write_text(
+                f"{before}{TABLE_BEGIN}\n{head(rows, by_claim)}{TABLE_END}{after}", encoding="utf-8"
+            )
     return rows
 
 

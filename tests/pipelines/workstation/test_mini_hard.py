@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from cascade_core.clip.weights import new_clip, save_clip
+from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.mini.hard_world import DRAWN_WORLD, HARD_WORLD
 from cascade_core.mini.voc_layout import write_benchmark
 from cascade_core.mini.zero_shot import ZeroShotAccuracy
 from cascade_core.runtime.files import write_json
 from components.results.intervals import Interval
 from components.steps.pretrain import ACCURACY_FILE, Pretrained
-from pipelines.workstation.mini_hard import CLAIMS, TWIN_PROTOCOL, page, run
+from pipelines.workstation.mini_hard import CLAIMS, ON_DRAWINGS, TWIN_PROTOCOL, page, run
 from pipelines.workstation.mini_page import MiniRow
 
 INDUCTIVE = ("zegclip", "inductive")
@@ -43,10 +44,12 @@ def test_the_page_names_what_was_changed_and_the_twin() -> None:
         [row("inductive", f"{TWIN_PROTOCOL} from mini-hard-38-12")],
     )
     text = page(rows, twin, [0], {"train.iterations": 300}, clip=CLIP, pictures={})
-    assert "`cascade-clip mini-hard-results --seeds 0 --split val --set train.iterations=300`" in text
+    command = "cascade-clip mini-hard-results --seeds 0 --split val --drawings FOLDER"
+    assert f"`{command} --set train.iterations=300`" in text
     assert "changed trainings: `train.iterations=300`." in text and "Made from commit x." in text
     assert "fully supervised" in text and "seen 91.2%, unseen 88.7%" in text
     assert "| zegclip | 0 | 50.0 | 40.0 | 20.0 | 26.7 |" in text
+    assert "| zegclip | mean | 50.0 | 40.0 | 20.0 | 26.7 |" in text
     assert (
         "| labels of all classes leave something to gain over the oracle (ZegCLIP) | hIoU undefined |" in text
     )
@@ -64,8 +67,23 @@ def test_the_page_compares_the_oracle_with_strict() -> None:
         one for one in CLAIMS if one.better == ("zegclip", "transductive_oracle") and one.worse != INDUCTIVE
     )
     text = page(rows, [], [0, 1], {}, clip=CLIP, pictures={claim: Interval(0.1, 0.05, 0.15, 2)})
+    ends = "+5.0 to +15.0"
     assert (
-        f"| {claim.text} | hIoU 50.1 against 40.1 | +10.0 | +10.0 to +10.0 (2) | +5.0 to +15.0 | holds |"
+        f"| {claim.text} | hIoU 50.1 against 40.1 | +10.0 | +10.0 to +10.0 (2) | {ends} | {ends} | holds |"
+        in text
+    )
+
+
+def test_models_on_drawings_are_compared_over_seeds() -> None:
+    twin = [
+        row("inductive", TWIN_PROTOCOL).model_copy(update={"method": method, "seed": seed, "hiou": hiou})
+        for method, hiou in (("zegclip", 0.3), ("cascade_clip", 0.4))
+        for seed in (0, 1)
+    ]
+    pictures = {ON_DRAWINGS: Interval(0.1, 0.07, 0.13, 2)}
+    text = page([row("inductive")], twin, [0, 1], {}, clip=CLIP, pictures=pictures)
+    assert (
+        "| hIoU 40.0 against 30.0 | +10.0 | +10.0 to +10.0 (2) | +7.0 to +13.0 | +7.0 to +13.0 | holds |"
         in text
     )
 
@@ -105,7 +123,8 @@ def test_the_command_trains_all_settings_and_scores_the_twin(tmp_path: Path) -> 
     )
     settings = ["inductive", "transductive_oracle", "transductive_strict", "supervised"]
     assert [(row.method, row.setting) for row in rows] == [
-        (method, setting) for method in ("cascade_clip", "zegclip") for setting in settings
+        *((method, setting) for method in ("cascade_clip", "zegclip") for setting in settings),
+        *((method, "training_free") for method in LAST_BLOCKS),
     ]
     page_text = (tmp_path / "results" / "mini_hard.md").read_text(encoding="utf-8")
     assert page_text.count("| zegclip | 0 |") == page_text.count("| cascade_clip | 0 |") == 1

@@ -12,7 +12,7 @@ from components.results.intervals import Interval
 from components.steps.pretrain import Pretrained
 from pipelines.graphs.runner import Data
 from pipelines.workstation.chains import Chain
-from pipelines.workstation.mini_page import CLAIMS, MiniRow, claim_rows, head, page
+from pipelines.workstation.mini_page import CLAIMS, MiniRow, claim_rows, collapses, head, page
 from pipelines.workstation.mini_results import (
     CEILING,
     METHODS,
@@ -84,23 +84,32 @@ def test_a_claim_is_judged_by_the_interval_of_its_difference() -> None:
         claim_rows(CLAIMS, better, {}),
     )
     ends = "+10.0 to +10.0"
-    assert holding.endswith(f"40.0 against 30.0 | +10.0 | {ends} (2) | {ends} | holds |")
+    assert holding.endswith(f"40.0 against 30.0 | +10.0 | {ends} (2) | {ends} | {ends} | holds |")
     assert "20.0 against 30.0 | -10.0" in failing and failing.endswith("| does not hold |")
-    assert unknown.endswith(f"{ends} (2) | - | cannot be told |")
+    assert unknown.endswith(f"{ends} (2) | - | - | cannot be told |")
 
 
 def test_the_page_shows_every_self_trained_seed() -> None:
     clip = Pretrained(ZeroShotAccuracy(0.912, 0.887, {}), ZeroShotAccuracy(0.071, 0.102, {}))
     text = page(every_row(with_descriptor=0.4, without=0.3), [0, 1], clip=clip, pictures={})
     assert "Made from commit x." in text
-    assert "on the test pictures, mean ± deviation over 2 seeds of the decoders" in head(
-        every_row(with_descriptor=0.4, without=0.3)
-    )
+    ahead = next(claim for claim in CLAIMS if claim.is_of_methods)
+    start = head(every_row(with_descriptor=0.4, without=0.3), {ahead: Interval(0.0, -0.01, 0.01, 2)})
+    assert "on the test pictures, mean ± deviation over 2 seeds of the decoders" in start
+    assert "From inductive ZegCLIP to Cascade-CLIP hIoU changes by -6.9 points (95 % interval" in start
     assert "| 91.2% | 88.7% |" in text and "| 7.1% | 10.2% |" in text and "on 473,600 pictures" in text
     for method in PUBLISHED:
         for setting in ("transductive_oracle", "transductive_strict"):
             for seed in (0, 1):
                 assert f"| {method} | {setting} | {seed} |" in text
+
+
+def test_collapsed_self_trainings_are_counted() -> None:
+    rows = [row("zegclip", "inductive", 0, 0.3), row("zegclip", "transductive_strict", 0, 0.3)]
+    strict = rows[1].model_copy(update={"hiou": 0.49 * rows[0].hiou})
+    assert "transductive (strict) 1 of 1. The lowest hIoU is" in collapses([rows[0], strict])
+    assert "transductive (strict) 0 of 1. The lowest hIoU is" in collapses(rows)
+    assert collapses(rows[:1]) == ""
 
 
 def test_a_readme_without_markers_is_refused_at_once(tmp_path: Path) -> None:
