@@ -45,6 +45,7 @@ HEAD = {
     "loss.kind": "binary_cross_entropy",
     **{f"optim.{field}": getattr(_OPTIM, field) for field in _OPTIM.model_fields_set},
     "evaluate.seen_penalty": 0.0,
+    "self_train.strict_seen_penalty": 0.0,
 }
 """The changes that put the head on a frozen CLIP in the place of another recipe's model; windows and schedule stay that recipe's."""
 FULL_SIZE: dict[str, Any] = {
@@ -94,7 +95,7 @@ def cat_seg_frozen(clip: ClipConfig, data: str, protocol: str) -> RunConfig:
             templates=CAT_SEG_TEMPLATE,
         ),
         train=TrainConfig(iterations=80_000, batch_size=4, workers=4),
-        self_train=SelfTrainConfig(batch_size=4),
+        self_train=SelfTrainConfig(batch_size=4, strict_seen_penalty=0.0),
         evaluate=EvalConfig(
             mode="slide_and_whole",
             short_side=SQUARE,

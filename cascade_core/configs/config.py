@@ -532,7 +532,14 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_teacher(self) -> Self:
-        if self.self_train.teacher == "training_free" and self.model.text != "mean":
+        if self.self_train.teacher != "training_free":
+            return self
+        if self.model.tuned != "nothing":
+            raise UserError(
+                f"self_train.teacher='training_free' is CLIP alone, and with model.tuned={self.model.tuned!r} CLIP trains; take teacher "
+                "'self' or 'ema'"
+            )
+        if self.model.text != "mean":
             raise UserError(
                 f"self_train.teacher='training_free' reads one text vector per class, and model.text is {self.model.text!r}; "
                 "take teacher 'self' or 'ema'"

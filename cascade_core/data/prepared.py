@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,20 @@ def read_summary(prepared: Path) -> dict[str, Any]:
     content: dict[str, Any] = read_json(file)
     validated(_Summary, content, source=file, way_out="run the prepare step again")
     return content
+
+
+def check_splits(prepared: Path, names: Collection[str], *, use: str) -> None:
+    """Check that a prepare step's folder has these splits; `use` says who wants them, as in "--split".
+
+    Raises:
+        UserError: one is missing, or the folder has no summary; the message lists those that are there.
+    """
+    present = read_summary(prepared)["splits"]
+    if lacking := [name for name in names if name not in present]:
+        raise UserError(
+            f"{use}: {prepared} has no split {', '.join(map(brief, lacking))}, only {', '.join(present)}; name one of these, or prepare "
+            "it too (--image-set)"
+        )
 
 
 def data_root(prepared: Path) -> Path:

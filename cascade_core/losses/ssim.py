@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.resize import resize_logits
+from cascade_core.parallel import mean_over_processes
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
@@ -36,15 +37,18 @@ def ssim_loss(
     at_once = max(1, BLOCK_ELEMENTS // labels.numel())
     negative = torch.tensor(ignored_as_negative, device=labels.device)
     counted = (labels != IGNORE) | negative[:, None, None]
-    places = counted.sum().clamp(min=1) * len(classes)
+    own = counted.sum().float()
+    # Several processes divide by the mean of their numbers, so that their mean is the loss of the whole batch.
+    everywhere = mean_over_processes(own).clamp(min=1)
+    places, share = everywhere * len(classes), own / everywhere
     total = grid_logits.new_zeros((), dtype=torch.float32)
     with torch.autocast(grid_logits.device.type, enabled=False):
         for part in classes.split(at_once):
             inputs = (grid_logits[:, part].float(), labels, counted, part, mask_size, size)
             if len(part) == len(classes):
-                return 1 - _summed(*inputs) / places
+                return share - _summed(*inputs) / places
             total = total + checkpoint(_summed, *inputs, use_reentrant=False)
-    return 1 - total / places
+    return share - total / places
 
 
 def _summed(
@@ -66,7 +70,8 @@ def ssim_map(
 ) -> Float[Tensor, "batch channels height width"]:
     """Return the structural similarity around every pixel, in Gaussian windows (Wang et al. 2004, equation 13).
 
-    `own` holds zeros and ones, so it is its own square.
+    `own` holds zeros and ones, so it is its own square. As in public code, variances are differences of means of squares: in
+    single precision the map is wrong by up to 0.005 at logits of 10, and 0.02 at 30.
     """
     mean, square, product = _blurred(logits), _blurred(logits * logits), _blurred(logits * own)
     own_mean = _blurred(own)

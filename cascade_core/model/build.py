@@ -5,6 +5,7 @@ from copy import deepcopy
 from typing import Any, TypeVar
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from cascade_core.clip.text import TextTransformer
@@ -12,6 +13,7 @@ from cascade_core.clip.tuning import tune_queries_and_values
 from cascade_core.clip.vision import DeepPrompts, VisionTransformer, resize_position_grid
 from cascade_core.configs.config import ModelConfig
 from cascade_core.configs.settings import INFERENCE_SETTINGS
+from cascade_core.errors import UserError
 from cascade_core.model.aggregation import AGGREGATORS, level_weights
 from cascade_core.model.cascade import MaskHead, MaskStage, MidProjections
 from cascade_core.model.cost_aggregation import CostDecoder
@@ -24,6 +26,7 @@ from cascade_core.model.text_cosines import TextCosines
 from cascade_core.model.trunk import Trunk
 from cascade_core.model.two_frequency import IDENTITY, TwoFrequencyDecoder
 from cascade_core.runtime.listing import by_name
+from cascade_core.runtime.validation import first_error
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -131,7 +134,11 @@ def set_inference(segmentor: Segmentor, changes: Mapping[str, Any]) -> None:
     assert changes.keys() <= set(INFERENCE_SETTINGS), changes
     values = {**segmentor.config.model_dump(), **changes}
     values.pop("cosines_in_training", None)
-    segmentor.config = ModelConfig.model_validate(values)
+    stated = ", ".join(f"{name}={value}" for name, value in changes.items())
+    try:
+        segmentor.config = ModelConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"the model cannot have {stated}: {first_error(error)}") from error
     match segmentor.decoder:
         case MaskHead() as head:
             head.cosines = _cosines(segmentor.config)

@@ -42,13 +42,16 @@ class Supervision:
 
     @classmethod
     def of(cls, config: RunConfig, setting: TrainedSetting, split: ClassSplit) -> "Supervision":
-        """Return the supervision of a run; a training-free teacher has a softmax and, as in its inference, no penalty."""
+        """Return the supervision of a run, whose pseudo-labels follow the rule of inference of the model that makes them.
+
+        A training-free teacher has a softmax and no penalty.
+        """
         own = config.self_train
         free = own.teacher == "training_free"
         rule = LabelRule(
             seen_penalty=0.0 if free else own.strict_seen_penalty,
             confidence=own.confidence,
-            score=partial(probabilities, score_function="softmax" if free else "sigmoid"),
+            score=partial(probabilities, score_function="softmax" if free else config.loss.score_function),
         )
         return cls(setting, split, rule)
 

@@ -107,7 +107,7 @@ def run(
 
     Raises:
         UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown or has an option
-            of its own, a split has no pictures, the input folders do not fit together, the processes cannot share the batch evenly, or
+            of its own or changes the model of the checkpoint, the classes are not those of the checkpoint, a split has no pictures, the input folders do not fit together, the processes cannot share the batch evenly, or
             the teacher and the unlabelled pictures do not fit (see `Unlabelled.checked`).
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
@@ -120,6 +120,7 @@ def run(
     from components.artifacts.manifest import data_hash
     from components.inputs.reading import read_inputs
     from components.launching.processes import launched
+    from components.training.continued import check_same_classes, check_same_model
     from components.training.fit import Fit, train_step
     from components.training.pseudo_labels import DEFAULT_CONFIDENCE, Unlabelled
 
@@ -144,6 +145,7 @@ def run(
     changes = without_backbone(with_precision(overrides, stated), manifest.config)
     changes |= {"self_train.mode": mode}
     config = with_overrides(manifest.config, changes)
+    check_same_model(config, manifest.config, trained / "half")
     inputs = read_inputs(
         prepared=prepared,
         splits=splits,
@@ -151,6 +153,8 @@ def run(
         protocol_name=config.data.protocol,
         form=config.model.text,
     )
+    check_same_classes(inputs.split, manifest, trained / "half")
+    segmentor.check_ids(inputs.class_vectors)
     for split in ("train", *config.self_train.extra_splits):
         rows_of_split(inputs.index, split)  # before a long start: is there anything to train on?
     job = Fit(

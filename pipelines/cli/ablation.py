@@ -8,7 +8,7 @@ import typer
 
 from cascade_core.clip.home import clip_folder
 from cascade_core.runtime.option_texts import numbers
-from pipelines.cli.options import DryRun, OverridesFile, Set, TrainingsFolder
+from pipelines.cli.options import DryRun, OverridesFile, Set, TrainingsFolder, Workers
 
 
 def ablation(
@@ -42,9 +42,7 @@ def ablation(
     results: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the pages.")] = Path(
         "docs/results"
     ),
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Trainings side by side; all cores if left out.")
-    ] = None,
+    workers: Workers = None,
     dry_run: DryRun = False,
     list_: Annotated[bool, typer.Option("--list", help="List the themes and stop.")] = False,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 from cascade_core.configs.overrides import parse_overrides
 from cascade_core.runtime.exit_codes import ExitCode
 from components.results import accepted
-from pipelines.cli.options import OverridesFile, Set
+from pipelines.cli.options import OverridesFile, Set, Workers
 from pipelines.cli.printing import Json, print_json
 from pipelines.workstation import benchmark_plan
 
@@ -31,9 +31,7 @@ def run(
     set_: Set = None,
     overrides: OverridesFile = None,
     accept: Annotated[bool, typer.Option(help="Accept this rerun: later ones are compared with it.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Trainings side by side; all cores if left out.")
-    ] = None,
+    workers: Workers = None,
     out: Annotated[
         Path | None,
         typer.Option(

@@ -74,6 +74,9 @@ def choose_threads(stated: int | None) -> None:
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only print how many trainings are left and their time.")
 ]
+Workers = Annotated[
+    int | None, typer.Option(min=1, metavar="NUMBER", help="Trainings side by side; all cores if left out.")
+]
 TrainingsFolder = Annotated[
     Path, typer.Option("--work", metavar="FOLDER", help="Folder for all trainings, kept.")
 ]

@@ -21,6 +21,7 @@ from pipelines.cli.options import (
     StageThreads,
     Text,
     TrainingsFolder,
+    Workers,
 )
 from pipelines.cli.printing import Json, print_json
 from pipelines.graphs.runner import Data
@@ -151,9 +152,7 @@ def mini_results(
         Path | None,
         typer.Option(metavar="FILE", help="File that shows the head of the table between its markers."),
     ] = Path("README.md"),
-    workers: Annotated[
-        int | None, typer.Option(help="Trainings side by side; all cores if left out.")
-    ] = None,
+    workers: Workers = None,
     dry_run: DryRun = False,
 ) -> None:
     """Make the mini benchmark's table over seeds.
@@ -195,9 +194,7 @@ def mini_worlds(
     results: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Folder for mini_worlds.md and mini_worlds.json.")
     ] = Path("docs/results"),
-    workers: Annotated[
-        int | None, typer.Option(help="Trainings side by side; all cores if left out.")
-    ] = None,
+    workers: Workers = None,
     dry_run: DryRun = False,
 ) -> None:
     """Make the published methods' table over several CLIPs and drawings of the mini benchmark.
@@ -239,9 +236,7 @@ def mini_hard_results(
     results: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Folder for mini_hard.md and mini_hard.json.")
     ] = Path("docs/results"),
-    workers: Annotated[
-        int | None, typer.Option(help="Trainings side by side; all cores if left out.")
-    ] = None,
+    workers: Workers = None,
     dry_run: DryRun = False,
 ) -> None:
     """Make the table of the harder benchmark mini-hard.

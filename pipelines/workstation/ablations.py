@@ -124,28 +124,28 @@ class Grid:
             UserError: the theme is for choices, and `split` is none for them or a candidate is an unseen class; or it
                 takes the pictures of `split`, or of a split that the prepared data lack.
         """
-        from cascade_core.data.prepared import read_summary  # slow to import
+        from cascade_core.data.prepared import check_splits  # slow to import
 
         if self.theme.for_choices:
             self._check_choice(split)
         extra = {
             name
-            for changes in self.cell_overrides().values()
-            for name in changes.get("self_train.extra_splits", ())
+            for cell in self.theme.cells
+            if cell.mode is not None
+            for name in named_recipe(
+                cell_recipe(self.base, self.theme, cell), self.overrides
+            ).self_train.extra_splits
         }
-        if not extra:
-            return
+        prepared = require_folder(self.data.prepared)
+        check_splits(prepared, [split], use="--split")
         if split in extra:
             raise UserError(
                 f"theme {self.theme.name} trains on the pictures of {split}, so it cannot be scored on them; give "
                 "--split with the name of another split"
             )
-        prepared = read_summary(require_folder(self.data.prepared))["splits"]
-        if lacking := sorted(extra - set(prepared)):
-            raise UserError(
-                f"theme {self.theme.name} takes the pictures of {', '.join(lacking)} without their labels, and "
-                f"{self.data.prepared} has {', '.join(prepared)}; prepare those splits too (--image-set)"
-            )
+        check_splits(
+            prepared, sorted(extra), use=f"theme {self.theme.name}, which takes pictures without their labels"
+        )
 
     def _check_choice(self, split: str) -> None:
         if split != VALIDATION:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.configs.training_free import LAST_BLOCKS
+from cascade_core.data.prepared import check_splits
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
@@ -21,7 +22,14 @@ from pipelines.workstation.chain_plan import outlook, plans_of
 from pipelines.workstation.chains import Chain, FolderRunner, run_untracked
 from pipelines.workstation.mini_intervals import claim_intervals, intervals_by_claim
 from pipelines.workstation.mini_page import PUBLISHED, Claim, MiniRow, claim_rows, collapses
-from pipelines.workstation.mini_results import CEILING, MODES, folder_name, provenance_of, row_of
+from pipelines.workstation.mini_results import (
+    CEILING,
+    MODES,
+    folder_name,
+    provenance_of,
+    require_folder,
+    row_of,
+)
 from pipelines.workstation.reproduction import digest_of
 
 if TYPE_CHECKING:
@@ -128,6 +136,8 @@ def run(
     twin = (
         None if drawings is None else _prepared(drawings, clip, TWIN_PROTOCOL, work, splits=("val", "test"))
     )
+    for one in filter(None, (data, twin)):
+        check_splits(require_folder(one.prepared), [split], use="--split")
     own = tuple(overrides.items())
     chains = [
         chain

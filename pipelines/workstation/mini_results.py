@@ -92,6 +92,8 @@ def run(
             is not to be written, the intervals beside `rows_json` are broken, the README lacks the markers, the CLIP folder lacks its accuracies, or a step refuses
             its input.
     """
+    from cascade_core.data.prepared import check_splits  # slow to import
+
     if readme is not None:
         _around_table(readme)
     if not seeds:
@@ -101,6 +103,7 @@ def run(
     for path in filter(None, (markdown, rows_json, readme)):
         writable_file(path)
     clip = read_accuracy(require_folder(data.clip))
+    check_splits(require_folder(data.prepared), [split], use="--split")
     intervals_json = rows_json.with_name(INTERVALS_FILE)
     earlier = read_intervals(intervals_json)
     provenance = provenance_of(data)  # before the files below are written, which change the working tree

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
+from cascade_core.data.prepared import check_splits
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
@@ -80,6 +81,7 @@ def run(
     for world in worlds:
         _check(world)
     data = [_prepared(world, work) for world in worlds]
+    check_splits(require_folder(data[0].prepared), [split], use="--split")
     if len(
         {(data_hash(require_folder(one.prepared)), input_hash(require_folder(one.clip))) for one in data}
     ) < len(worlds):
@@ -114,7 +116,7 @@ def page(rows: Rows, seeds: Sequence[int], worlds: Sequence[str]) -> str:
     numbers = [f"world {place}" for place in range(1, len(rows) + 1)]
     own = [claim for claim in CLAIMS if {claim.better, claim.worse} <= _runs()]
     return PAGE.format(
-        command=f"cascade-clip mini-worlds --seeds {','.join(map(str, seeds))}"
+        command=f"cascade-clip mini-worlds --seeds {','.join(map(str, seeds))} --split {rows[0][0].split}"
         + " --world FOLDER" * len(rows),
         split=rows[0][0].split,
         seeds=", ".join(map(str, seeds)),

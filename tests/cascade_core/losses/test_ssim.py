@@ -53,6 +53,28 @@ def test_ignored_pixels_can_be_left_out() -> None:
     assert loss.item() == pytest.approx(1 - sum(values) / 2, abs=1e-5)
 
 
+def test_the_mean_over_processes_is_the_loss_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 3, 6, 6), torch.randint(0, 3, (2, 6, 6))
+    labels[0, :4] = IGNORE
+    whole = ssim.ssim_loss(logits, labels, mask_size=(6, 6), ignored_as_negative=[False] * 2)
+    monkeypatch.setattr(ssim, "mean_over_processes", lambda _: (labels != IGNORE).sum() / 2)
+    parts = [
+        ssim.ssim_loss(logits[i : i + 1], labels[i : i + 1], mask_size=(6, 6), ignored_as_negative=[False])
+        for i in range(2)
+    ]
+    torch.testing.assert_close(sum(parts) / 2, whole)
+
+
+@pytest.mark.parametrize(("logit", "error"), [(10.0, 5e-3), (30.0, 2e-2)])
+def test_single_precision_has_the_error_that_is_stated(logit: float, error: float) -> None:
+    own = torch.zeros(1, 1, 32, 32)
+    own[..., 8:24, 8:24] = 1
+    logits = (2 * own - 1) * logit
+    exact = ssim.ssim_map(logits.double(), own.double())
+    assert (ssim.ssim_map(logits, own) - exact).abs().max() < error
+
+
 def test_perfect_logits_have_no_loss() -> None:
     labels = torch.randint(0, 3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
     logits = torch.nn.functional.one_hot(labels, 3).permute(0, 3, 1, 2).float()

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from cascade_core.configs.config import ModelConfig
+from cascade_core.errors import UserError
 from cascade_core.model.aggregation import AttendedLevels, gaussian_weights
 from cascade_core.model.build import set_inference
 from cascade_core.model.decoder import names_without_gradient
@@ -209,7 +210,10 @@ def test_a_trained_model_gets_other_cosines_or_maps() -> None:
     assert torch.equal(logits(changed), logits(built)) and changed.config == built.config
     set_inference(changed, {"patch_cosine": 0.0})
     assert (changed.config.picture_cosine, changed.config.patch_cosine) == (1.0, 0.0)
-    with pytest.raises(ValueError, match="patch_cosine=-1.0 needs decoder='masks' or 'two_frequency'"):
+    with pytest.raises(UserError, match="patch_cosine=-1.0 needs decoder='masks' or 'two_frequency'"):
         set_inference(segmentor(decoder="linear", trunk="frozen"), {"patch_cosine": -1.0})
-    with pytest.raises(ValueError, match="inference_map='decoder' needs decoder='optimal_transport'"):
+    with pytest.raises(UserError, match="inference_map='decoder' needs decoder='optimal_transport'"):
         set_inference(changed, {"inference_map": "decoder"})
+    with pytest.raises(UserError, match="the model cannot have picture_cosine=nan: picture_cosine: "):
+        set_inference(changed, {"picture_cosine": float("nan")})
+    assert changed.config.picture_cosine == 1.0

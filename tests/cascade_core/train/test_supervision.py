@@ -5,10 +5,12 @@ import torch
 from torch import Tensor
 
 from cascade_core.batches.samples import Batch
+from cascade_core.configs.recipes import recipe
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.labels.label_views import LabelRule, oracle_pseudo_labels, strict_pseudo_labels
 from cascade_core.losses.resize import resize_logits
+from cascade_core.model.probabilities import probabilities
 from cascade_core.train.supervision import Supervision
 
 SPLIT = protocol("mini-18-6")
@@ -69,6 +71,20 @@ def test_pixels_below_the_confidence_are_ignored(batch: Batch, setting: str, con
             expected[picture, row, column] = IGNORE
     assert torch.equal(sure, expected)
     assert 0 < (sure[pseudo] == IGNORE).sum() < pseudo.sum()
+
+
+@pytest.mark.parametrize("name", ["mini_zegclip", "mini_baseline"])
+def test_pseudo_labels_follow_the_rule_of_inference(name: str) -> None:
+    """Independent classes have a sigmoid, classes in competition a softmax; the seen ones pay their penalty."""
+    config = recipe(name)
+    logits = 4 * torch.randn(1, SPLIT.num_classes, *SIDE) + 4
+    batch = Batch(
+        ("a",), torch.zeros(1, 3, *SIDE), torch.full((1, *SIDE), IGNORE), torch.zeros(1, *SIDE) > 0
+    )._replace(unlabelled=(True,))
+    scores = probabilities(logits, config.loss.score_function)
+    scores[:, list(SPLIT.seen)] -= config.self_train.strict_seen_penalty
+    labels = Supervision.of(config, "transductive_strict", SPLIT).targets(batch, logits, mask_size=SIDE)
+    assert torch.equal(labels, scores.argmax(dim=1))
 
 
 @pytest.mark.parametrize("setting", ["transductive_oracle", "transductive_strict"])

@@ -1,5 +1,6 @@
 """Self-training beyond the papers: thresholds, other teachers and pictures without labels."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from cascade_core.batches.samples import WithUnlabelled
+from cascade_core.checkpoints.manifest import load_manifest
 from cascade_core.configs.recipes import recipe
 from cascade_core.data.prepared import rows_of_split
+from cascade_core.datasets.catalogue import protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE
 from components.inputs.reading import read_inputs
 from components.steps import self_train, train
+from components.training.continued import check_same_classes
 from components.training.resume_checkpoints import NEWEST
 from components.training.training_pictures import training_pictures
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
@@ -113,3 +117,26 @@ def test_settings_that_do_not_fit_are_refused(
 def test_a_training_free_teacher_reads_one_vector_per_class() -> None:
     with pytest.raises(UserError, match="reads one text vector per class"):
         recipe("mini_otseg", {"self_train.teacher": "training_free"})
+    with pytest.raises(UserError, match="is CLIP alone, and with model.tuned='queries_values' CLIP trains"):
+        recipe("mini_cat_seg", {"self_train.teacher": "training_free", "model.text": "mean"})
+
+
+def test_self_training_keeps_model_and_classes_of_its_start(
+    folders: Folders, inductive: Path, tmp_path: Path
+) -> None:
+    for key, value in (("dropout", 0.3), ("picture_cosine", 2.0)):
+        with pytest.raises(UserError, match=f"override model.{key}={value}: .*half was trained with"):
+            self_train.run(
+                **folders.steps,
+                trained=inductive,
+                mode="strict",
+                overrides={f"model.{key}": value},
+                out=tmp_path / "out",
+            )
+    assert not any(tmp_path.iterdir())
+    manifest, split = load_manifest(inductive / "half"), protocol("mini-18-6")
+    check_same_classes(split, manifest, inductive)
+    with pytest.raises(UserError, match=f"class '{split.unseen_names[0]}' is unseen in only one of"):
+        check_same_classes(replace(split, unseen_names=split.unseen_names[1:]), manifest, inductive)
+    with pytest.raises(UserError, match="was trained with 24 classes that are not the 18 of protocol"):
+        check_same_classes(protocol("mini-13-5a"), manifest, inductive)

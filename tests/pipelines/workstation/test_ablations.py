@@ -15,6 +15,7 @@ from cascade_core.configs.recipes import recipe
 from cascade_core.configs.settings import INFERENCE_SETTINGS
 from cascade_core.configs.themes.candidates import AT_SCORING, TRAININGS
 from cascade_core.configs.themes.scoring import PICTURE_COSINE
+from cascade_core.errors import UserError
 from cascade_core.runtime.files import write_json
 from components.results.cell_chart import cell_chart
 from components.results.picture_counts import CountsOfPictures
@@ -48,6 +49,12 @@ def grid(name: str, **changes: object) -> Grid:
     theme = named_theme(name)
     values = {"base": BASES[theme.fusion], "overrides": {}, "seeds": [0, 1], "data": DATA, "work": Path("w")}
     return Grid(theme, **{**values, **changes})
+
+
+def with_splits(prepared: Path, *splits: str) -> Data[Path]:
+    """Return the data with a folder of the prepare step that has these splits."""
+    write_json(prepared / "summary.json", {"label_set": "mini24", "splits": {split: {} for split in splits}})
+    return replace(DATA, prepared=prepared)
 
 
 @pytest.mark.usefixtures("_no_data")
@@ -156,12 +163,16 @@ def test_a_self_training_gets_the_overrides_of_its_cell(monkeypatch: pytest.Monk
 
 
 def test_extra_pictures_are_there_and_never_scored(tmp_path: Path) -> None:
-    data = replace(DATA, prepared=tmp_path)
-    write_json(tmp_path / "summary.json", {"label_set": "mini24", "splits": {"train": {}, "val": {}}})
-    with pytest.raises(ValueError, match="trains on the pictures of val, so it cannot be scored"):
+    data = with_splits(tmp_path, "train", "val")
+    with pytest.raises(UserError, match="trains on the pictures of val, so it cannot be scored"):
         grid("self_training", data=data).check("val")
-    with pytest.raises(ValueError, match=r"takes the pictures of test .*prepare those splits"):
-        grid("self_training", data=data).check("test2")
+    extra = {"self_train.extra_splits": ["val"]}
+    with pytest.raises(UserError, match="trains on the pictures of val, so it cannot be scored"):
+        grid("self_training", data=data, overrides=extra).check("val")
+    with pytest.raises(UserError, match=r"has no split 'test', only train, val; name one of these"):
+        grid("self_training", data=data).check("train")
+    with pytest.raises(UserError, match=r"--split: .* has no split 'tset2', only train, val"):
+        grid("sigma", data=data).check("tset2")
     grid("sigma", data=data).check("val")
 
 
@@ -195,8 +206,10 @@ def test_a_base_chooses_the_themes_that_fit_it() -> None:
 
 
 @pytest.mark.usefixtures("_no_data")
-def test_choices_know_validation_pictures_and_seen_classes_alone() -> None:
-    own = grid("candidates", overrides={"data.protocol": "mini-13-5a"}, seeds=[3])
+def test_choices_know_validation_pictures_and_seen_classes_alone(tmp_path: Path) -> None:
+    own = grid(
+        "candidates", overrides={"data.protocol": "mini-13-5a"}, seeds=[3], data=with_splits(tmp_path, "val")
+    )
     own.check("val")
     with pytest.raises(ValueError, match="on validation pictures alone, not on test2; give --split val"):
         own.check("test2")
