@@ -83,11 +83,11 @@ lock: $(STAMP) ## resolve the dependencies anew, keeping versions that still fit
 images: ## build the container images: torch, and light for steps without a model (IMAGES=light: that one alone)
 	sh components/images/build.sh $(IMAGES)
 
-results: $(STAMP) ## make every table of docs/results anew; resumes, and prints for each how long it takes (a night on 2 cores)
+results: $(STAMP) ## make the tables of docs/results anew, but those of choices.md and plus_choice.md; resumes, and prints for each how long it takes (a night on 2 cores)
 	$(BIN)/cascade-clip run text_vectors
 	$(BIN)/cascade-clip mini-results
 	$(BIN)/cascade-clip ablation
-	$(BIN)/cascade-clip ablation plug_in --seeds 0,1,2,3,4,5,6,7,8,9
+	$(BIN)/cascade-clip ablation plug_in plus --seeds 0,1,2,3,4,5,6,7,8,9
 	for seed in 1 2; do \
 		test -d $(WORLDS)/$$seed || $(BIN)/cascade-clip mini-data --seed $$seed --out $(WORLDS)/$$seed || exit 1; \
 		test -d $(WORLDS)/$$seed/clip || $(BIN)/cascade-clip pretrain --seed $$seed --out $(WORLDS)/$$seed/clip || exit 1; \

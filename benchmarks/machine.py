@@ -8,6 +8,7 @@ import psutil
 import torch
 
 from cascade_core.inference.precision import multiplies_bf16
+from cascade_core.runtime.cores import processor_name
 
 BF16 = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "bf16": "Arm BF16"}
 """Instructions for products of bfloat16 matrices, by their names in torch."""
@@ -27,9 +28,8 @@ def surroundings() -> str:
 def machine() -> str:
     """Describe the processor, threads and torch version."""
     capabilities = torch.cpu.get_capabilities()
-    name = capabilities.get("cpu_name") or platform.processor() or platform.machine()
     bf16 = [text for key, text in BF16.items() if capabilities.get(key, False)]
-    kind = f"{name} ({', '.join([platform.machine(), *bf16])})"
+    kind = f"{processor_name()} ({', '.join([platform.machine(), *bf16])})"
     return f"{kind}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 

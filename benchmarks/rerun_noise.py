@@ -50,7 +50,7 @@ class ScoreStatistics:
 
 
 def mini_runs(self_trained: Sequence[str]) -> list[ScoreStatistics]:
-    """Return the runs of `cascade-clip benchmark run` on the mini benchmark: all inductive and the self-trained ones."""
+    """Return the runs of the main table that `cascade-clip benchmark run` repeats: the inductive and the self-trained ones; it has further methods too."""
     runs: dict[tuple[str, ...], list[RerunRow]] = {}
     for content in read_json(RESULTS):
         row = RerunRow.model_validate(content)

@@ -6,6 +6,7 @@ wait for each other.
 
 import logging
 import os
+import platform
 import sys
 import time
 from pathlib import Path
@@ -113,3 +114,11 @@ def _quota_v1(place: Path) -> float | None:
         case [quota], [period] if quota.isdigit() and period.isdigit():
             return int(quota) / int(period)
     return None
+
+
+def processor_name() -> str:
+    """Return the name of the processor, such as its model, or else its architecture."""
+    import torch  # slow to import
+
+    name: str = torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()
+    return name

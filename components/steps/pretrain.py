@@ -44,7 +44,7 @@ def run(
     steps: Annotated[int | None, Option("Largest number of steps per stage, for trials.", minimum=1)] = None,
     seed: Seed = 0,
 ) -> Pretrained:
-    """Pretrain the CLIP of the mini benchmark, or of mini-hard, from scratch.
+    """Pretrain the CLIP of the mini benchmark, or of mini-hard, from scratch or from another one.
 
     With --start it begins with the weights, and with the vectors of all words, that it shares with another CLIP. The contrastive loss of pictures and captions is the only loss; no label map is read. The folder also holds
     `accuracy.json`, the zero-shot accuracies on seen and unseen classes.

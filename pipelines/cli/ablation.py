@@ -46,7 +46,7 @@ def ablation(
     dry_run: DryRun = False,
     list_: Annotated[bool, typer.Option("--list", help="List the themes and stop.")] = False,
 ) -> None:
-    """Run ablations of both papers over seeds, and write a page for each theme.
+    """Run ablations of the papers and of other methods over seeds, and write a page for each theme.
 
     A theme is a grid: settings that change a base recipe, and the papers' claims about them. Each setting is trained with each
     seed; settings that are equal are trained once, and shared with mini-results. The page has the table with the difference to the

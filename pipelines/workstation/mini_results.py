@@ -8,6 +8,7 @@ was made from.
 import os
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from cascade_core.configs.recipes import trained_recipe_names
 from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.errors import UserError
+from cascade_core.runtime.cores import processor_name
 from cascade_core.runtime.files import new_file, read_json, write_json
 from cascade_core.runtime.listing import brief
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
@@ -165,7 +167,7 @@ def _rows_to_keep(file: Path, methods: Collection[str], seeds: Sequence[int], sp
 
 def provenance_of(data: Data[Path]) -> str:
     """Name the code and data of the numbers, the machine and the date."""
-    machine = f"{os.cpu_count()} CPU cores, {datetime.now(tz=UTC):%Y-%m-%d}"
+    machine = f"{os.cpu_count()} cores of {processor_name()}, torch {version('torch')}, {datetime.now(tz=UTC):%Y-%m-%d}"
     return f"commit {git_commit() or 'unknown'}, data {data_hash(require_folder(data.prepared))[:12]}, on {machine}"
 
 

@@ -29,7 +29,7 @@ GROUPS = Theme(
         CellClaim("two groups beat one of the same blocks", "Cascade-CLIP", "hiou", "two", "one"),
         CellClaim("two groups beat the late one alone", "here", "hiou", "two", "late"),
         CellClaim("late blocks help more than early ones", "here", "hiou", "late", "early"),
-        CellClaim("more than two groups help", "here", "hiou", "three", "two"),
+        CellClaim("three groups beat two", "here", "hiou", "three", "two"),
     ),
 )
 
