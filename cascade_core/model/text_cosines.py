@@ -18,6 +18,13 @@ class TextCosines(nn.Module):
         super().__init__()
         self.of_picture, self.of_patch, self.in_training = of_picture, of_patch, in_training
 
+    def as_in_training(self) -> "TextCosines":
+        """Return what this adds while the model trains, for a model that only looks."""
+        share = self.in_training
+        return TextCosines(
+            of_picture=share * self.of_picture, of_patch=share * self.of_patch, in_training=1.0
+        )
+
     def forward(
         self, features: TrunkFeatures, class_vectors: Float[Tensor, "classes embed"]
     ) -> Float[Tensor, "batch classes patches"]:

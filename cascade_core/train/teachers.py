@@ -12,6 +12,7 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.configs.settings import TrainedSetting, is_self_training
 from cascade_core.configs.training_free import model_changes
 from cascade_core.model.build import build_segmentor
+from cascade_core.model.cascade import MaskHead
 from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import GridLogits, Images, Segmentor
 from cascade_core.train.training_maps import half_precision
@@ -83,10 +84,13 @@ def distillation_teacher(config: RunConfig, student: Segmentor) -> Teacher | Non
 
 
 def _averaging(student: Segmentor, decay: float) -> Teacher:
-    """Return a copy of the model, which shares the frozen weights."""
+    """Return a copy of the model, which shares the frozen weights and adds the cosines that training adds."""
     frozen = {id(weights): weights for weights in student.parameters() if not weights.requires_grad}
     names = tuple(name for name, weights in student.named_parameters() if weights.requires_grad)
-    return Teacher(deepcopy(student, frozen).eval().requires_grad_(False), names, decay)
+    model = deepcopy(student, frozen).eval().requires_grad_(False)
+    if isinstance(model.decoder, MaskHead) and model.decoder.cosines is not None:
+        model.decoder.cosines = model.decoder.cosines.as_in_training().eval()
+    return Teacher(model, names, decay)
 
 
 def _training_free(config: RunConfig, student: Segmentor) -> Teacher:

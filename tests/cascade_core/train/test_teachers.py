@@ -146,6 +146,19 @@ def test_a_training_free_teacher_labels_as_its_model_predicts() -> None:
     assert 0 < (expected == IGNORE).sum() < expected.numel()
 
 
+def test_an_averaged_teacher_adds_the_cosines_of_training() -> None:
+    cosines = {"model.picture_cosine": 3.0, "model.patch_cosine": -2.0, "model.cosines_in_training": 0.0}
+    config = with_overrides(config_of(teacher="ema"), {"model.dropout": 0.0, **cosines})
+    student = student_of(config)
+    teacher = teacher_of(config, STRICT, student)
+    assert teacher is not None
+    images, vectors = batch_of(1).images, torch.randn(SPLIT.num_classes, 16)
+    with torch.no_grad():
+        logits, _ = teacher.grid_logits(images, vectors)
+        torch.testing.assert_close(logits, student.train().grid_logits(images, vectors))
+        assert not torch.allclose(logits, student.eval().grid_logits(images, vectors))
+
+
 def test_only_self_training_with_another_teacher_has_one() -> None:
     student = student_of(config_of())
     assert teacher_of(config_of(), STRICT, student) is None
