@@ -11,7 +11,6 @@ from cascade_core.configs.config import (
     DataConfig,
     EvalConfig,
     LastBlock,
-    LossConfig,
     ModelConfig,
     OptimConfig,
     RunConfig,
@@ -63,27 +62,12 @@ MINI_SIZE: dict[str, Any] = {
 """What depends on the CLIP's size: as published, and on the mini benchmark, where the learning rate is ours."""
 
 
-def cat_seg_frozen(clip: ClipConfig, data: str, protocol: str) -> RunConfig:
-    """Return the head on a frozen CLIP, with text vectors that do not train."""
+def without_head(clip: ClipConfig, data: str, protocol: str) -> RunConfig:
+    """Return pictures, windows and schedule of the head on a frozen CLIP; `HEAD` and `FULL_SIZE` change the rest."""
     return RunConfig(
         recipe=f"cat_seg_frozen_{data}",
         method="cat_seg_frozen",
-        model=ModelConfig(
-            clip=clip,
-            image_size=WINDOW,
-            trunk="frozen",
-            num_prompts=0,
-            double_class_embedding=False,
-            position_resize="bicubic_exact",
-            last_block=LAST_BLOCK,
-            decoder="cost_aggregation",
-            decoder_layers=2,
-            decoder_heads=4,
-            mask_size="input",
-            dropout=0.0,
-        ),
-        loss=LossConfig(kind="binary_cross_entropy"),
-        optim=_OPTIM,
+        model=ModelConfig(clip=clip, image_size=WINDOW, dropout=0.0),
         data=DataConfig(
             protocol=protocol,
             mean=CLIP_MEAN,
@@ -95,13 +79,12 @@ def cat_seg_frozen(clip: ClipConfig, data: str, protocol: str) -> RunConfig:
             templates=CAT_SEG_TEMPLATE,
         ),
         train=TrainConfig(iterations=80_000, batch_size=4, workers=4),
-        self_train=SelfTrainConfig(batch_size=4, strict_seen_penalty=0.0),
+        self_train=SelfTrainConfig(batch_size=4),
         evaluate=EvalConfig(
             mode="slide_and_whole",
             short_side=SQUARE,
             keep_ratio=False,
             crop_size=WINDOW,
             stride=STRIDE,
-            seen_penalty=0.0,
         ),
     )

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from cascade_core.configs.ablations import SEPARATOR, cell_overrides, cells_of
 from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, MINI_HARD_CLIP, backbone_changes
-from cascade_core.configs.cat_seg import CLIP_SHARE, HEAD, MINI_LR, MINI_SIZE, TUNED, cat_seg_frozen
+from cascade_core.configs.cat_seg import CLIP_SHARE, FULL_SIZE, HEAD, MINI_LR, MINI_SIZE, TUNED, without_head
 from cascade_core.configs.config import (
     DataConfig,
     EvalConfig,
@@ -175,12 +175,16 @@ def cat_seg_frozen_cocostuff() -> RunConfig:
 
     Its authors fine-tune CLIP besides.
     """
-    return cat_seg_frozen(CLIP_VIT_B16, "cocostuff", "cocostuff-171")
+    return _cat_seg_frozen("cocostuff", "cocostuff-171")
 
 
 def cat_seg_frozen_voc12() -> RunConfig:
     """CAT-Seg's head on the frozen CLIP, Pascal VOC 15/5, with the settings for COCO-Stuff: its authors tested no such split."""
-    return cat_seg_frozen(CLIP_VIT_B16, "voc12", "voc12-15-5")
+    return _cat_seg_frozen("voc12", "voc12-15-5")
+
+
+def _cat_seg_frozen(data: str, protocol: str) -> RunConfig:
+    return with_overrides(without_head(CLIP_VIT_B16, data, protocol), {**HEAD, **FULL_SIZE})
 
 
 def _published(

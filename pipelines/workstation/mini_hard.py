@@ -157,11 +157,11 @@ def run(
     provenance = provenance_of(data)  # before the files are written, which change the working tree
     models = run_untracked({plan.folder: plan.chain for plan in plans}, split=split, workers=workers)
     rows = [row_of(model, provenance) for model in models]
-    drawn = [] if twin is None else [_on_twin(model, twin, split) for model in _inductive(models)]
-    on_twin = [ScoreRow.of_evaluation(folder) for folder in drawn]
+    on_drawings = [] if twin is None else [_on_twin(model, twin, split) for model in _inductive(models)]
+    on_twin = [ScoreRow.of_evaluation(folder) for folder in on_drawings]
     intervals = claim_intervals(CLAIMS, rows, plans, kept=())
     pictures = intervals_by_claim(CLAIMS, intervals)
-    if (interval := _over_drawings(drawn)) is not None:
+    if (interval := _over_drawings(on_drawings)) is not None:
         pictures[ON_DRAWINGS] = interval
     write_json(rows_json, [row.model_dump() for row in (*rows, *on_twin)])
     with new_file(markdown) as path:

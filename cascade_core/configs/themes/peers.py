@@ -104,7 +104,7 @@ CAT_SEG = Theme(
     "none",
     "CAT-Seg embeds the cosines of patches and texts and aggregates them over patches and classes, and fine-tunes queries and values of both "
     "CLIP towers. It reports that tuning both towers matters, and scores other data sets than the one it trains on, never classes that are "
-    "unseen in a data set: here its authors tested nothing.",
+    "unseen in a data set: here its authors tested nothing. The cells keep pictures, windows, templates and schedule of the base recipe.",
     "hiou",
     (
         Cell("zegclip", "ZegCLIP"),
