@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -157,14 +158,17 @@ def git_commit() -> str | None:
     """Return the commit of the running code, with "-dirty" if files were changed.
 
     `CASCADE_COMMIT` comes before the repository; None if there is neither. A repository around an installed package is
-    another project's.
+    another project's. The answer stays that of the first call: what this process writes into the repository later is not its code.
     """
-    if commit := os.environ.get(COMMIT_VARIABLE):
-        return commit
-    here = Path(__file__)
+    return os.environ.get(COMMIT_VARIABLE) or commit_around(Path(__file__))
+
+
+@cache
+def commit_around(file: Path) -> str | None:
+    """Return the commit of the repository that holds a file; None if none does."""
     try:
-        _git("ls-files", "--error-unmatch", here.name, folder=here.parent)
-        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*", folder=here.parent)
+        _git("ls-files", "--error-unmatch", file.name, folder=file.parent)
+        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*", folder=file.parent)
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -16,7 +16,7 @@ from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.settings import InferenceMap, SelfTrainingMode
 from cascade_core.runtime.cores import usable_cores
 from cascade_core.runtime.files import read_json, write_json
-from components.artifacts.manifest import data_hash, input_hash
+from components.artifacts.manifest import COMMIT_VARIABLE, data_hash, git_commit, input_hash
 from components.contract import Step
 from components.progress import progress
 from components.registry import champions
@@ -152,7 +152,7 @@ def run_chains(
             max_workers=workers or usable_cores(),
             mp_context=get_context("spawn"),
             initializer=_set_environment,
-            initargs=({**(environment or {}), "OMP_NUM_THREADS": "1"},),
+            initargs=({**(environment or {}), **_commit(), "OMP_NUM_THREADS": "1"},),
         ) as pool,
         progress("trainings", len(chains)) as bar,
     ):
@@ -209,6 +209,12 @@ def run_chain(
         evaluation = run(evaluate.run, chain.data, replaced.name, checkpoint=start.model, **other)
         models.append(replace(start, evaluation=evaluation))
     return models
+
+
+def _commit() -> dict[str, str]:
+    """Return the variable that names the code of this call to its workers, whatever the call writes into the repository."""
+    commit = git_commit()
+    return {} if commit is None else {COMMIT_VARIABLE: commit}
 
 
 def _set_environment(variables: Mapping[str, str]) -> None:

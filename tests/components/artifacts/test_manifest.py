@@ -105,6 +105,8 @@ def test_a_repository_around_an_installed_package_is_not_ours(
     monkeypatch.setattr(artifacts, "__file__", str(installed))
     assert git_commit() is None
     subprocess.run(["git", "add", installed], cwd=tmp_path, check=True)
+    assert git_commit() is None  # of this process; another one sees the change
+    artifacts.commit_around.cache_clear()
     assert str(git_commit()).endswith("-dirty")
 
 
