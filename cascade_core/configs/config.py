@@ -415,6 +415,7 @@ class TrainConfig(Frozen):
     log_every: PositiveInt = 50
     checkpoint_every: PositiveInt = 1000
     supervision: Literal["zero_shot", "full"] = "zero_shot"  # 'full': labels of every class, an upper bound
+    vector_noise: float = _added(0.0, ge=0)  # on each class vector at each step, as a share of its length
 
     @model_validator(mode="after")
     def _check_accumulation(self) -> Self:
@@ -556,5 +557,14 @@ class RunConfig(Frozen):
                 "train outside CLIP, one text vector per class and logits on the patch grid; model.decoder is "
                 f"{model.decoder!r}, model.text {model.text!r} and model.tuned {model.tuned!r}: take a recipe of ZegCLIP, "
                 "Cascade-CLIP or SPT-SEG, or loss.distil_weight=0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_noise(self) -> Self:
+        if self.train.vector_noise and self.model.text == "tokens":
+            raise UserError(
+                f"train.vector_noise={self.train.vector_noise:g} changes the class vectors that a model is given, and "
+                "model.text is 'tokens': its text tower makes them; take train.vector_noise=0"
             )
         return self

@@ -23,6 +23,7 @@ from cascade_core.train.optim import clip_gradients, set_learning_rates
 from cascade_core.train.supervision import Supervision
 from cascade_core.train.teachers import Teacher, distillation_teacher
 from cascade_core.train.training_maps import TrainingMaps, data_parallel, half_precision, training_maps_of
+from cascade_core.train.vector_noise import with_noise
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def train(
     Raises:
         UserError: the loss is not finite; the message names the step, which updates nothing.
     """
-    distilled = distillation_teacher(config, segmentor)
+    map_teacher = distillation_teacher(config, segmentor)
     model = data_parallel(segmentor.train(), training_maps_of(segmentor, config.train.compile, device))
     vectors = supervision.training_vectors(class_vectors).to(device)
     accumulation = config.train.accumulation_steps
@@ -94,7 +95,7 @@ def train(
                     config=config,
                     supervision=supervision,
                     teacher=teacher,
-                    distilled=distilled,
+                    map_teacher=map_teacher,
                 )
                 (loss_parts.total / accumulation).backward()
             parts.append({name: term.detach() for name, term in loss_parts.terms.items()})
@@ -145,11 +146,11 @@ def _loss(
     config: RunConfig,
     supervision: Supervision,
     teacher: Teacher | None,
-    distilled: Teacher | None,
+    map_teacher: Teacher | None,
 ) -> LossParts:
     mixed = config.train.precision == "bf16"
     with half_precision(batch.images.device, mixed):
-        maps = model(batch.images, vectors)
+        maps = model(batch.images, with_noise(vectors, config.train.vector_noise))
     grid_logits = segmentor.decoder.merged(maps)
     height, width = batch.images.shape[-2:]
     mask_size = segmentor.mask_size(grid_logits, (height, width))
@@ -164,9 +165,9 @@ def _loss(
             for one in maps
         ]
     )
-    if distilled is None:
+    if map_teacher is None:
         return parts
-    taught, _ = distilled.grid_logits(batch.images, vectors, mixed=mixed)
+    taught, _ = map_teacher.grid_logits(batch.images, vectors, mixed=mixed)
     # Of the map of inference: each decoder of a cascade is free to differ, if their sum does not.
     distance = distillation_loss(grid_logits, taught, batch.padding, patch_size=config.model.clip.patch_size)
     return LossParts({**parts.terms, "distillation": config.loss.distil_weight * distance})

@@ -25,6 +25,7 @@ TRAININGS = (
         "half", "half the iterations", {"train.iterations": lambda base: max(1, base.train.iterations // 2)}
     ),
     Cell("sigma", "a sigma of 4, almost equal weights", {"model.aggregation_sigma": 4.0}),
+    Cell("noise", "noise on class vectors, half their length", {"train.vector_noise": 0.5}),
     *(
         Cell(
             f"distil_{round(100 * w)}", f"distillation of CLIP's map, weight {w:g}", {"loss.distil_weight": w}

@@ -224,6 +224,24 @@ def test_a_distillation_goes_on_from_weights_and_moments_alone(precision: str) -
         assert torch.equal(weights, dict(students[0].named_parameters())[name]), name
 
 
+def test_noise_follows_the_seed_and_spares_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    fed, map_of = [], Teacher.grid_logits
+
+    def kept(self: Teacher, images: torch.Tensor, given: torch.Tensor, **options: bool) -> object:
+        fed.append(given)
+        return map_of(self, images, given, **options)
+
+    monkeypatch.setattr(Teacher, "grid_logits", kept)
+    config = distilling(1.0, **{"train.vector_noise": 0.5})
+    batch, vectors = batch_of(4), torch.randn(SPLIT.num_classes, 16)
+    reports = [
+        next(steps(one, student_of(one), [batch], None, vectors, "inductive"))
+        for one in (config, config, distilling(1.0))
+    ]
+    assert reports[0].loss == reports[1].loss != reports[2].loss
+    assert len(fed) == 3 and all(torch.equal(own, vectors[list(SPLIT.seen)]) for own in fed)
+
+
 @pytest.mark.parametrize("name", ["mini_cat_seg", "mini_cat_seg_frozen", "mini_otseg", "mini_naclip"])
 def test_recipes_without_a_comparable_map_refuse_a_distillation(name: str) -> None:
     with pytest.raises(UserError, match=r"loss.distil_weight=0.3 .* take a recipe of ZegCLIP, Cascade-CLIP"):
