@@ -7,15 +7,8 @@ import torch
 from cascade_core.checkpoints.checkpoint import CheckpointManifest, save_checkpoint
 from cascade_core.clip.weights import ClipModel, save_clip
 from cascade_core.configs.backbones import MINI_CLIP
-from cascade_core.configs.config import (
-    ClipConfig,
-    DataConfig,
-    EvalConfig,
-    ModelConfig,
-    RunConfig,
-    SelfTrainConfig,
-    TrainConfig,
-)
+from cascade_core.configs.config import DataConfig, EvalConfig, RunConfig, SelfTrainConfig, TrainConfig
+from cascade_core.configs.model import ClipConfig, ModelConfig
 from cascade_core.configs.settings import Setting
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.model.build import build_segmentor

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cascade_core.clip.transformer import Heads, ResidualBlock, Tokens
-from cascade_core.configs.config import LastBlock
+from cascade_core.configs.model import LastBlock
 
 BIAS_NUMBERS = 2**24
 """The most numbers of a distance bias that exist at a time; for more, queries attend in parts."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import validated

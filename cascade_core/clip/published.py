@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade_core.configs.architectures import QUICKGELU_SUFFIX, architecture, from_open_clip
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json

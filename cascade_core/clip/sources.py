@@ -15,7 +15,7 @@ from torch import Tensor
 from cascade_core.clip import published
 from cascade_core.clip.archives import Archive
 from cascade_core.configs.architectures import HEAD_WIDTH, other_than_usual
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import short_list

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cascade_core.clip.tokenizers import Tokenizer
 from cascade_core.clip.transformer import ResidualBlock, initialise_blocks
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from cascade_core.errors import UserError
 
 SHORT_CONTEXT = 32

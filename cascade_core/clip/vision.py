@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cascade_core.clip.transformer import ResidualBlock, initialise_blocks
-from cascade_core.configs.config import ClipConfig, PositionResize
+from cascade_core.configs.model import ClipConfig, PositionResize
 from cascade_core.errors import UserError
 
 EXTRA = 0.1

@@ -20,7 +20,7 @@ from cascade_core.clip.files import CONFIG_FILE, VOCABULARY_FILE, WEIGHTS_FILE, 
 from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.tokenizers import BytePairTokenizer, Tokenizer, WordTokenizer
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_folder, read_json, sha256
 from cascade_core.runtime.tensors import fitting, read_tensors, write_half

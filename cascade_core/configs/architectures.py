@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, PositiveInt
 
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from cascade_core.configs.settings import Activation
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import brief, short_list, shortened

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cascade_core.configs.architectures import QUICKGELU_SUFFIX, architecture
-from cascade_core.configs.config import ClipConfig, RunConfig
+from cascade_core.configs.config import RunConfig
+from cascade_core.configs.model import ClipConfig
 from cascade_core.configs.training_free import training_free
 from cascade_core.errors import UserError
 

@@ -7,16 +7,14 @@ a seen penalty has no meaning there: a class's logit depends on which other clas
 from typing import Any
 
 from cascade_core.configs.config import (
-    ClipConfig,
     DataConfig,
     EvalConfig,
-    LastBlock,
-    ModelConfig,
     OptimConfig,
     RunConfig,
     SelfTrainConfig,
     TrainConfig,
 )
+from cascade_core.configs.model import ClipConfig, LastBlock, ModelConfig
 from cascade_core.configs.templates import CAT_SEG_TEMPLATE
 from cascade_core.configs.training_free import CLIP_MEAN, CLIP_STD
 

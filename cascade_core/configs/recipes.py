@@ -17,12 +17,12 @@ from cascade_core.configs.cat_seg import CLIP_SHARE, FULL_SIZE, HEAD, MINI_LR, M
 from cascade_core.configs.config import (
     DataConfig,
     EvalConfig,
-    ModelConfig,
     OptimConfig,
     RunConfig,
     SelfTrainConfig,
     TrainConfig,
 )
+from cascade_core.configs.model import ModelConfig
 from cascade_core.configs.otseg import TRANSPORT, otseg_changes
 from cascade_core.configs.overrides import refuse_stated
 from cascade_core.configs.recipe_file import is_recipe_file, read_recipe_file

@@ -8,16 +8,14 @@ from collections.abc import Collection
 from typing import Any
 
 from cascade_core.configs.config import (
-    ClipConfig,
     DataConfig,
     EvalConfig,
-    LastBlock,
     LossConfig,
-    ModelConfig,
     RunConfig,
     SelfTrainConfig,
     TrainConfig,
 )
+from cascade_core.configs.model import ClipConfig, LastBlock, ModelConfig
 from cascade_core.configs.templates import TemplateSet, named_templates
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import brief

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from cascade_core.clip.tokenizers import WordTokenizer
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from cascade_core.mini.rendering import Rendering
 
 NOTHING = -1

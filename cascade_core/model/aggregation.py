@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cascade_core.configs.config import PUBLISHED_SIGMA, Aggregation
+from cascade_core.configs.model import PUBLISHED_SIGMA, Aggregation
 
 Memory = Float[Tensor, "batch patches embed"]
 

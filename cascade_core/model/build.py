@@ -11,7 +11,7 @@ from torch import nn
 from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.tuning import tune_queries_and_values
 from cascade_core.clip.vision import DeepPrompts, VisionTransformer, resize_position_grid
-from cascade_core.configs.config import ModelConfig
+from cascade_core.configs.model import ModelConfig
 from cascade_core.configs.settings import INFERENCE_SETTINGS
 from cascade_core.errors import UserError
 from cascade_core.model.aggregation import AGGREGATORS, level_weights

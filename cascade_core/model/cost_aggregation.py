@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from cascade_core.configs.config import CostAggregation
+from cascade_core.configs.model import CostAggregation
 from cascade_core.model.aggregator import AggregatorLayer, TextGuide, VisualGuide, Volume
 from cascade_core.model.decoder import Decoder, recomputed
 from cascade_core.model.queries import PreparedClasses

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cascade_core.clip.text import TextTransformer
-from cascade_core.configs.config import ModelConfig
+from cascade_core.configs.model import ModelConfig
 from cascade_core.errors import UserError
 from cascade_core.model.decoder import Decoder
 from cascade_core.model.queries import ClassVectors, PreparedClasses

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cascade_core.clip.dense import dense_tokens
 from cascade_core.clip.transformer import ResidualBlock
 from cascade_core.clip.vision import DeepPrompts, VisionTransformer
-from cascade_core.configs.config import LastBlock, PositionResize
+from cascade_core.configs.model import LastBlock, PositionResize
 from cascade_core.model.spectral import SpectralPrompt
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cascade_core.configs.config import TextForm
+from cascade_core.configs.model import TextForm
 from cascade_core.data.prepared import check_label_set, data_root, read_index
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit

@@ -12,7 +12,7 @@ from cascade_core.errors import UserError
 from components.contract import Call, Option, Output, Settings, step
 
 if TYPE_CHECKING:
-    from cascade_core.configs.config import ClipConfig
+    from cascade_core.configs.model import ClipConfig
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cascade_core.configs.config import TextForm
+from cascade_core.configs.model import TextForm
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.templates import TemplateSet, named_templates
 from cascade_core.datasets.catalogue import protocol as named_protocol

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cascade_core.clip.text import class_vectors, num_texts, template_vectors
 from cascade_core.clip.weights import fingerprint, load_text_tower
-from cascade_core.configs.config import TextForm
+from cascade_core.configs.model import TextForm
 from components.progress import progress
 from components.storage.places import cache_folder
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cascade_core.clip.order import check_shape
-from cascade_core.configs.config import TextForm
+from cascade_core.configs.model import TextForm
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
 from cascade_core.labels.label_file import is_label_file

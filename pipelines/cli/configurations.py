@@ -25,7 +25,7 @@ def recipes(
 
     A recipe of your own is a YAML file: `parent: NAME`, and below it the sections and values that differ.
     """
-    from cascade_core.configs.config import every_value
+    from cascade_core.configs.frozen import every_value
     from cascade_core.configs.overrides import parse_overrides
     from cascade_core.configs.recipes import METHOD_NAMES, recipe, recipe_summaries
     from cascade_core.errors import UserError

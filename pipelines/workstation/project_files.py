@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from cascade_core.clip.files import read_clip_config
 from cascade_core.clip.home import clip_folder
 from cascade_core.configs.backbones import CLIP_VIT_B16, MINI_CLIP, same_tower
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from cascade_core.configs.overrides import dotted
 from cascade_core.configs.recipes import recipe, recipe_names
 from cascade_core.configs.training_free import LAST_BLOCKS

@@ -15,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cascade_core import parallel as distributed
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.configs.config import ModelConfig, OptimConfig
+from cascade_core.configs.config import OptimConfig
+from cascade_core.configs.model import ModelConfig
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count

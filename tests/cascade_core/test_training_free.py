@@ -14,7 +14,8 @@ from cascade_core.clip.text import class_vectors
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.clip.weights import ClipModel, load_text_tower
 from cascade_core.configs.backbones import CLIPS, MINI_CLIP
-from cascade_core.configs.config import EvalConfig, LastBlock, RunConfig
+from cascade_core.configs.config import EvalConfig, RunConfig
+from cascade_core.configs.model import LastBlock
 from cascade_core.configs.recipes import (
     METHOD_NAMES,
     recipe,

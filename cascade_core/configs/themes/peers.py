@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cascade_core.configs.cat_seg import CLIP_SHARE, FULL_SIZE, HEAD, MINI_LR, MINI_SIZE, TUNED
-from cascade_core.configs.config import CostAggregation, RunConfig
+from cascade_core.configs.config import RunConfig
+from cascade_core.configs.model import CostAggregation
 from cascade_core.configs.otseg import TRANSPORT
 from cascade_core.configs.themes.cascade import LAST_MAP
 from cascade_core.configs.themes.theme import Cell, CellClaim, Theme

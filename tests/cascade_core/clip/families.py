@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cascade_core.clip.weights import ClipModel
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from tests.cascade_core.clip.reference import open_clip_model
 
 VIT_B16 = ClipConfig(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cascade_core.clip.vision import resize_position_grid
 from cascade_core.clip.weights import ClipModel
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 
 
 def open_clip_model(config: ClipConfig, *, image_size: int | None = None) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 from cascade_core.clip import dense
 from cascade_core.clip.dense import dense_tokens, distance_bias
 from cascade_core.clip.transformer import ResidualBlock
-from cascade_core.configs.config import LastBlock
+from cascade_core.configs.model import LastBlock
 
 GRID, WIDTH, HEADS = (3, 4), 16, 2
 

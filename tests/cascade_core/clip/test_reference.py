@@ -5,7 +5,7 @@ import torch
 
 from cascade_core.clip.weights import clip_from_openai
 from cascade_core.configs.backbones import CLIPS
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from tests.cascade_core.clip.families import FAMILIES, VIT_L14, random_weights
 from tests.cascade_core.clip.reference import differences
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cascade_core.clip.sources import clip_config
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from tests.cascade_core.clip.families import FAMILIES, VIT_B16, VIT_L14, random_weights
 
 

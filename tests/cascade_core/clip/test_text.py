@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from cascade_core.clip import text as module
 from cascade_core.clip.text import TextTransformer, class_vectors, num_texts
 from cascade_core.clip.tokenizers import WordTokenizer
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 
 TOKENIZER = WordTokenizer(["a", "photo", "of", "some", "cat", "dog", "grass"], context_length=8)
 CONFIG = ClipConfig(

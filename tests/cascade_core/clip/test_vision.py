@@ -8,7 +8,7 @@ from open_clip.model import CLIP
 
 from cascade_core.clip.vision import VisionTransformer, bicubic, resize_position_grid
 from cascade_core.clip.weights import ClipModel, clip_from_openai
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from tests.cascade_core.clip.reference import open_clip_model
 
 CONFIG = ClipConfig(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cascade_core.clip.tokenizers import WordTokenizer
 from cascade_core.clip.weights import ClipModel, clip_from_openai, load_clip, load_text_tower, save_clip
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from cascade_core.errors import UserError
 from tests.tiny import write_tiny_clip
 

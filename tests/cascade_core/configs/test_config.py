@@ -4,16 +4,15 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from cascade_core.configs.config import (
-    ClipConfig,
     DataConfig,
     EvalConfig,
     LossConfig,
-    ModelConfig,
     OptimConfig,
     RunConfig,
     SelfTrainConfig,
     TrainConfig,
 )
+from cascade_core.configs.model import ClipConfig, ModelConfig
 from cascade_core.configs.recipes import recipe, recipe_names
 
 CLIP = {

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.configs.config import ClipConfig, ModelConfig
+from cascade_core.configs.model import ClipConfig, ModelConfig
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 

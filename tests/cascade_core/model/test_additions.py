@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cascade_core.configs.config import ModelConfig
+from cascade_core.configs.model import ModelConfig
 from cascade_core.errors import UserError
 from cascade_core.model.aggregation import AttendedLevels, gaussian_weights
 from cascade_core.model.build import set_inference

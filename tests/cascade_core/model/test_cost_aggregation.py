@@ -14,7 +14,8 @@ from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.transformer import ResidualBlock
 from cascade_core.clip.vision import VisionTransformer, resize_position_grid
 from cascade_core.configs.cat_seg import LAST_BLOCK
-from cascade_core.configs.config import CostAggregation, LastBlock, OptimConfig
+from cascade_core.configs.config import OptimConfig
+from cascade_core.configs.model import CostAggregation, LastBlock
 from cascade_core.configs.recipes import recipe
 from cascade_core.engines.graph import Exportable
 from cascade_core.errors import UserError

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.configs.config import ClipConfig, ModelConfig, OptimConfig
+from cascade_core.configs.config import OptimConfig
+from cascade_core.configs.model import ClipConfig, ModelConfig
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import Segmentor

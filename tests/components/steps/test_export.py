@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from cascade_core.clip.weights import ClipModel, save_clip
-from cascade_core.configs.config import EvalConfig, LastBlock, RunConfig
+from cascade_core.configs.config import EvalConfig, RunConfig
+from cascade_core.configs.model import LastBlock
 from cascade_core.engines import check
 from cascade_core.engines.formats import require_packages, write_openvino
 from cascade_core.engines.graph import Exportable, Outputs

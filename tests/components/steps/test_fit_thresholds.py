@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cascade_core.clip.weights import load_clip
-from cascade_core.configs.config import ModelConfig
+from cascade_core.configs.model import ModelConfig
 from cascade_core.configs.recipes import mini_zegclip
 from cascade_core.errors import UserError
 from cascade_core.labels.background import Background

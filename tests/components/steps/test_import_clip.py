@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cascade_core.clip.files import WEIGHTS_FILE
 from cascade_core.clip.weights import clip_from_openai, load_clip
-from cascade_core.configs.config import ClipConfig
+from cascade_core.configs.model import ClipConfig
 from cascade_core.runtime.files import sha256
 from components.artifacts.manifest import read_step_manifest
 from components.steps import import_clip

@@ -6,7 +6,8 @@ from pathlib import Path
 import yaml
 from typer.testing import CliRunner
 
-from cascade_core.configs.config import ModelConfig, RunConfig
+from cascade_core.configs.config import RunConfig
+from cascade_core.configs.model import ModelConfig
 from cascade_core.configs.recipes import recipe, recipe_names
 from cascade_core.datasets.catalogue import protocol, protocols
 from pipelines.cli.app import app
