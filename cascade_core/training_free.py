@@ -11,8 +11,9 @@ from cascade_core.checkpoints.model_folder import CHECKPOINT, TEXT_TOWER
 from cascade_core.checkpoints.without_training import training_free_model
 from cascade_core.clip.weights import ClipModel, copy_text_tower, load_clip, save_text_half
 from cascade_core.configs.backbones import MINI_CLIP
+from cascade_core.configs.changes import with_overrides
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.configs.recipes import recipe
 from cascade_core.configs.training_free import LAST_BLOCKS, check_changes, training_free
 from cascade_core.predictor import Predictor, device_named
 from cascade_core.runtime.listing import by_name

@@ -128,9 +128,9 @@ def _what_the_workflow_leaves(work: Path) -> None:
     text_vectors.run(protocol="mini-18-6", templates=TEMPLATES, clip=clip, out=made["text"])
 
 
-def test_a_method_touches_three_places_and_trains(copy: Copy) -> None:
+def test_a_method_touches_four_places_and_trains(copy: Copy) -> None:
     copy.follow("A method")
-    places = ("model/adapter", "model/build", "configs/recipes")
+    places = ("model/adapter", "model/build", "configs/mini_recipes", "configs/recipes")
     assert copy.touched == {f"cascade_core/{name}.py" for name in places}
     _what_the_workflow_leaves(copy.work)
     for command in copy.commands:

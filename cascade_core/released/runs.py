@@ -12,9 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
+from cascade_core.configs.changes import with_overrides
 from cascade_core.configs.config import EvalConfig, RunConfig
 from cascade_core.configs.model import ModelConfig
-from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.configs.recipes import recipe
 from cascade_core.configs.settings import TrainedSetting
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.datasets.catalogue import protocols

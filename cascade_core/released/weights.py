@@ -15,7 +15,7 @@ from torch import Tensor
 from cascade_core.clip.text import TextTransformer
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.model import ClipConfig, ModelConfig
-from cascade_core.configs.recipes import CASCADE_GROUPS
+from cascade_core.configs.published_recipes import CASCADE_GROUPS
 from cascade_core.errors import UserError
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor

@@ -112,8 +112,8 @@ def run(
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
     from cascade_core.configs.backbones import without_backbone
+    from cascade_core.configs.changes import with_overrides
     from cascade_core.configs.overrides import refuse_stated, with_precision
-    from cascade_core.configs.recipes import with_overrides
     from cascade_core.data.prepared import rows_of_split
     from cascade_core.inference.precision import stated_precision
     from cascade_core.parallel import device_of, world_of

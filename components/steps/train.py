@@ -91,9 +91,9 @@ def run(
     """
     import os
 
+    from cascade_core.configs.changes import with_overrides
     from cascade_core.configs.overrides import with_precision
     from cascade_core.configs.recipes import recipe as named_recipe
-    from cascade_core.configs.recipes import with_overrides
     from cascade_core.data.prepared import rows_of_split
     from cascade_core.inference.precision import stated_precision
     from cascade_core.model.build import build_segmentor

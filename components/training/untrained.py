@@ -5,8 +5,8 @@ import os
 
 from cascade_core.checkpoints.checkpoint import save_checkpoint
 from cascade_core.checkpoints.without_training import training_free_model
+from cascade_core.configs.changes import with_overrides
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.recipes import with_overrides
 from cascade_core.parallel import world_of
 from cascade_core.runtime.files import new_file
 from components.artifacts.manifest import data_hash

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cascade_core.configs.changes import with_overrides
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.configs.recipes import recipe
 from cascade_core.configs.training_free import LAST_BLOCKS, check_changes
 from cascade_core.datasets.data_set import DataSet
 from cascade_core.labels.class_split import ClassSplit

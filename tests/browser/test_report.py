@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cascade_core.clip.weights import load_clip
-from cascade_core.configs.recipes import mini_cascade_clip, mini_zegclip
+from cascade_core.configs.mini_recipes import mini_cascade_clip, mini_zegclip
 from cascade_core.runtime.files import read_json
 from components.results.picture_files import read_pictures
 from components.results.rows import run_names

@@ -14,15 +14,10 @@ from cascade_core.clip.text import class_vectors
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.clip.weights import ClipModel, load_text_tower
 from cascade_core.configs.backbones import CLIPS, MINI_CLIP
+from cascade_core.configs.changes import with_overrides
 from cascade_core.configs.config import EvalConfig, RunConfig
 from cascade_core.configs.model import LastBlock
-from cascade_core.configs.recipes import (
-    METHOD_NAMES,
-    recipe,
-    recipe_names,
-    trained_recipe_names,
-    with_overrides,
-)
+from cascade_core.configs.recipes import METHOD_NAMES, recipe, recipe_names, trained_recipe_names
 from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.datasets.mini import CLASSES, TEMPLATES
 from cascade_core.errors import UserError

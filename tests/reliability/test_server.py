@@ -22,7 +22,7 @@ from PIL import Image
 
 from cascade_core.clip.weights import load_clip, new_clip, save_clip
 from cascade_core.configs.backbones import MINI_CLIP
-from cascade_core.configs.recipes import mini_cascade_clip
+from cascade_core.configs.mini_recipes import mini_cascade_clip
 from cascade_core.mini.vocabulary import WORDS
 from cascade_core.predictor import Predictor
 from cascade_core.runtime.files import write_json

@@ -20,7 +20,7 @@ from cascade_core.checkpoints.frozen_tower import (
 from cascade_core.checkpoints.manifest import MODEL_FILE
 from cascade_core.checkpoints.model_folder import CHECKPOINT, write_model_folder
 from cascade_core.clip.weights import load_clip
-from cascade_core.configs.recipes import with_overrides
+from cascade_core.configs.changes import with_overrides
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json, sha256, write_json
 from tests.tiny import tiny_config, write_tiny_checkpoint, write_tiny_clip

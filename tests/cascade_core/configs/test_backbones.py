@@ -4,7 +4,8 @@ import pytest
 
 from cascade_core.clip.published import published_config
 from cascade_core.configs.backbones import CLIPS, backbone, without_backbone
-from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.configs.changes import with_overrides
+from cascade_core.configs.recipes import recipe
 
 PUBLISHED = ("zegclip_voc12", "cascade_voc12", "cascade_context59", "cascade_cocostuff")
 

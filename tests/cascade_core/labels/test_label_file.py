@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.configs.changes import with_overrides
+from cascade_core.configs.recipes import recipe
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.background import Background

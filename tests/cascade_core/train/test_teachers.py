@@ -7,8 +7,9 @@ from cascade_core.batches.samples import Batch
 from cascade_core.checkpoints.manifest import CheckpointManifest
 from cascade_core.checkpoints.without_training import training_free_model
 from cascade_core.clip.vision import VisionTransformer
+from cascade_core.configs.changes import with_overrides
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.configs.recipes import recipe
 from cascade_core.configs.settings import TrainedSetting
 from cascade_core.configs.training_free import model_changes
 from cascade_core.datasets.catalogue import protocol

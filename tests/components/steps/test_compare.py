@@ -12,7 +12,7 @@ from PIL import Image
 
 from cascade_core.clip.weights import load_clip
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.recipes import mini_cascade_clip, mini_zegclip
+from cascade_core.configs.mini_recipes import mini_cascade_clip, mini_zegclip
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import read_json
 from components.steps import compare, evaluate

@@ -11,7 +11,7 @@ import pytest
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.checkpoints.manifest import MODEL_FILE, load_manifest
 from cascade_core.clip.weights import load_clip
-from cascade_core.configs.recipes import mini_zegclip
+from cascade_core.configs.mini_recipes import mini_zegclip
 from cascade_core.engines.graph import Exportable
 from cascade_core.inference import precision
 from cascade_core.runtime.files import read_json, sha256, write_json

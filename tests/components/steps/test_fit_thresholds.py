@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cascade_core.clip.weights import load_clip
+from cascade_core.configs.mini_recipes import mini_zegclip
 from cascade_core.configs.model import ModelConfig
-from cascade_core.configs.recipes import mini_zegclip
 from cascade_core.errors import UserError
 from cascade_core.labels.background import Background
 from components.evaluation import fit as fitting

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from cascade_core.clip.weights import new_clip, save_clip
-from cascade_core.configs.recipes import with_overrides
+from cascade_core.configs.changes import with_overrides
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.labels.label_file import read_label_file
 from cascade_core.mini.vocabulary import WORDS

@@ -12,7 +12,8 @@ import torch
 from typer.testing import CliRunner
 
 from cascade_core.clip.weights import ClipModel, save_clip
-from cascade_core.configs.recipes import recipe, with_overrides
+from cascade_core.configs.changes import with_overrides
+from cascade_core.configs.recipes import recipe
 from cascade_core.configs.training_free import LAST_BLOCKS, training_free
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.runtime.files import read_json
