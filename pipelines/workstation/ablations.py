@@ -269,7 +269,7 @@ def run(
     print(f"together: {outlook(every, workers)}; finished steps in {work} are kept")
     if dry_run:
         return []
-    provenance = provenance_of(data)  # before the pages are written, which change the working tree
+    provenance = provenance_of(data)
     pages = []
     for grid in grids:
         command = _command(grid, base, split)
@@ -337,7 +337,7 @@ def _measured(
                 **MiniRow.read(model.evaluation, model.cost).model_dump(),
                 "cell": cell,
                 "method": f"{grid.theme.name}.{cell}",
-                "made_from": source_of(model.model, provenance),
+                "made_from": source_of(model, provenance),
             }
         )
         for (cell, _), model in models.items()

@@ -154,7 +154,7 @@ def run(
     print(f"{outlook(plans, workers)}; finished steps in {work} are kept")
     if dry_run:
         return []
-    provenance = provenance_of(data)  # before the files are written, which change the working tree
+    provenance = provenance_of(data)
     models = run_untracked({plan.folder: plan.chain for plan in plans}, split=split, workers=workers)
     rows = [row_of(model, provenance) for model in models]
     on_drawings = [] if twin is None else [_on_twin(model, twin, split) for model in _inductive(models)]

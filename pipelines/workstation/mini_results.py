@@ -6,6 +6,7 @@ was made from.
 """
 
 import os
+import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from cascade_core.runtime.cores import processor_name
 from cascade_core.runtime.files import new_file, read_json, write_json
 from cascade_core.runtime.listing import brief
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
-from components.artifacts.manifest import data_hash, git_commit, read_step_manifest
+from components.artifacts.manifest import data_hash, read_step_manifest
 from components.steps.pretrain import read_accuracy
 from pipelines.graphs.runner import Data
 from pipelines.graphs.training import Measured
@@ -45,6 +46,8 @@ METHODS = tuple(
 CEILING = (("train.supervision", "full"),)
 """The overrides of the fully supervised trainings: the same decoders, with the labels of all classes."""
 MODES = (SelfTraining("oracle"), SelfTraining("strict"))
+COMMIT = re.compile("^([0-9a-f]{12})[0-9a-f]{28}")
+"""A commit's 40 digits, of which pages state 12."""
 TABLE_BEGIN, TABLE_END = "<!-- mini results -->", "<!-- end of mini results -->"
 
 
@@ -108,7 +111,7 @@ def run(
     check_splits(require_folder(data.prepared), [split], use="--split")
     intervals_json = rows_json.with_name(INTERVALS_FILE)
     earlier = read_intervals(intervals_json)
-    provenance = provenance_of(data)  # before the files below are written, which change the working tree
+    provenance = provenance_of(data)
     folders = {work / folder_name(chain): chain for chain in chains(seeds, data)}
     mine = {folder for folder, chain in folders.items() if methods is None or _method(chain) in methods}
     plans = plans_of(folders, split)
@@ -166,21 +169,29 @@ def _rows_to_keep(file: Path, methods: Collection[str], seeds: Sequence[int], sp
 
 
 def provenance_of(data: Data[Path]) -> str:
-    """Name the code and data of the numbers, the machine and the date."""
+    """Name the data of the numbers, and the machine and date of the page."""
     machine = f"{os.cpu_count()} cores of {processor_name()}, torch {version('torch')}, {datetime.now(tz=UTC):%Y-%m-%d}"
-    return f"commit {git_commit() or 'unknown'}, data {data_hash(require_folder(data.prepared))[:12]}, on {machine}"
+    return f"data {data_hash(require_folder(data.prepared))[:12]}, on {machine}"
 
 
 def row_of(model: Measured[Path], provenance: str) -> MiniRow:
     """Return the row of a model, with the commits that trained and scored it."""
     row = MiniRow.read(model.evaluation, model.cost)
-    return row.model_copy(update={"made_from": source_of(model.model, provenance)})
+    return row.model_copy(update={"made_from": source_of(model, provenance)})
 
 
-def source_of(model: Path, provenance: str) -> str:
-    """Name the commit of a training before that of its evaluation, if they differ."""
-    commit = read_step_manifest(model).commit
-    return provenance if commit == git_commit() else f"trainings of commit {commit}, scored by {provenance}"
+def source_of(model: Measured[Path], provenance: str) -> str:
+    """Name the commits that trained and scored a model, by their first digits, before the provenance."""
+    trained, scored = (
+        COMMIT.sub(r"\1", read_step_manifest(folder).commit or "unknown")
+        for folder in (model.model, model.evaluation)
+    )
+    code = (
+        f"commit {scored}"
+        if trained == scored
+        else f"trainings of commit {trained}, scored by commit {scored}"
+    )
+    return f"{code}, {provenance}"
 
 
 def _around_table(readme: Path) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ from cascade_core.runtime.files import write_json
 from components.results.intervals import Interval
 from components.steps.pretrain import Pretrained
 from pipelines.graphs.runner import Data
+from pipelines.graphs.training import Measured
 from pipelines.workstation.chains import Chain
 from pipelines.workstation.mini_page import CLAIMS, MiniRow, claim_rows, collapses, head, page
 from pipelines.workstation.mini_results import (
@@ -21,6 +23,7 @@ from pipelines.workstation.mini_results import (
     TABLE_END,
     chains,
     run,
+    source_of,
 )
 
 FOLDERS = ("prepared", "splits", "text", "clip")
@@ -163,3 +166,21 @@ def test_rows_are_kept_only_if_all_others_are_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no rows"):
         measure(rows_json=rows_json, methods=LAST_BLOCKS)
     assert [path.name for path in tmp_path.iterdir()] == ["mini.json"]
+
+
+def test_a_row_names_the_commits_that_trained_and_scored_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = {Path("old"): f"{'a' * 40}-dirty", Path("new"): "b" * 40, Path("none"): None}
+    monkeypatch.setattr(
+        "pipelines.workstation.mini_results.read_step_manifest",
+        lambda folder: SimpleNamespace(commit=commits[folder]),
+    )
+
+    def made_from(model: str, evaluation: str) -> str:
+        return source_of(Measured(Path(model), Path(evaluation), Path("cost")), "data d")
+
+    assert (
+        made_from("old", "new")
+        == f"trainings of commit {'a' * 12}-dirty, scored by commit {'b' * 12}, data d"
+    )
+    assert made_from("new", "new") == f"commit {'b' * 12}, data d"
+    assert made_from("none", "none") == "commit unknown, data d"
