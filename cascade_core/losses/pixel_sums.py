@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from cascade_core.losses.blocks import FocalConstants, GridLogits, Labels, PixelSums, Totals, blocked_sums
 from cascade_core.losses.resize import resize_to
+from cascade_core.runtime.autocast import in_float32
 from cascade_core.runtime.c_compiler import triton_works
 
 
@@ -28,7 +29,7 @@ def pixel_sums(
     """
     # Checked here: inside `forward` gradients are off, and a leaf requires its gradient even under `torch.no_grad`.
     with_maps = grid_logits.requires_grad and torch.is_grad_enabled()
-    with torch.autocast(grid_logits.device.type, enabled=False):
+    with in_float32(grid_logits.device):
         focal, probability, overlap, pixels = _PixelSums.apply(
             grid_logits, labels, constants, mask_size, with_maps
         )

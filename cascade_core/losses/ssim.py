@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from cascade_core.labels.label_set import IGNORE
 from cascade_core.losses.resize import resize_logits
 from cascade_core.parallel import mean_over_processes
+from cascade_core.runtime.autocast import in_float32
 
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
@@ -42,7 +43,7 @@ def ssim_loss(
     everywhere = mean_over_processes(own).clamp(min=1)
     places, share = everywhere * len(classes), own / everywhere
     total = grid_logits.new_zeros((), dtype=torch.float32)
-    with torch.autocast(grid_logits.device.type, enabled=False):
+    with in_float32(grid_logits.device):
         for part in classes.split(at_once):
             inputs = (grid_logits[:, part].float(), labels, counted, part, mask_size, size)
             if len(part) == len(classes):

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from cascade_core.configs.settings import InferenceMap
 from cascade_core.model.decoder import Decoder, Masks, Memory, recomputed
 from cascade_core.model.queries import ClassQuery, PreparedClasses
-from cascade_core.model.sinkhorn import in_float32, sinkhorn
+from cascade_core.model.sinkhorn import sinkhorn
 from cascade_core.model.trunk import TrunkFeatures
+from cascade_core.runtime.autocast import in_float32
 
 TextQueries = Float[Tensor, "batch classes templates width"]
 Scores = Float[Tensor, "batch classes templates patches"]

@@ -4,11 +4,11 @@ Every patch and every text has the same share of the mass, and a move costs 1 mi
 least cost less `EPSILON` times its entropy.
 """
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from cascade_core.runtime.autocast import in_float32
 
 EPSILON = 0.05
 ITERATIONS = 50
@@ -40,10 +40,3 @@ def sinkhorn(
             of_patches = 1 / (patches * (of_texts.mT @ kernel))
             of_texts = 1 / (templates * (kernel @ of_patches.mT))
         return of_texts * kernel * of_patches
-
-
-def in_float32(device: torch.device) -> AbstractContextManager[None]:
-    """Return a context without autocast; a plain one where there is none, as exported graphs know no autocast."""
-    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cascade_core.runtime.autocast import in_float32
+
 INIT_STD = 0.02
 
 
@@ -32,7 +34,7 @@ class SpectralPrompt(nn.Module):
         height, width = grid
         cls, patches = tokens[:, :1], tokens[:, 1:]
         weighted = (patches * cls).float().unflatten(1, grid)
-        with torch.autocast(tokens.device.type, enabled=False):
+        with in_float32(tokens.device):
             spectrum = torch.fft.rfft2(weighted, dim=(1, 2), norm="ortho")
             spectrum = spectrum * torch.view_as_complex(self.at(grid))
             filtered = torch.fft.irfft2(spectrum, s=(height, width), dim=(1, 2), norm="ortho")

@@ -158,6 +158,9 @@ def run_chains(
     ):
         futures = {pool.submit(run_chain, chain, folder, split): chain for folder, chain in chains.items()}
         for count, future in enumerate(as_completed(futures), start=1):
+            if future.exception() is not None:
+                # Chains that run go on, and keep what they finish; none begins.
+                pool.shutdown(wait=False, cancel_futures=True)
             future.result()
             bar.advance(count, f"{futures[future].recipe} seed {futures[future].seed}")
     return [model for future in futures for model in future.result()]

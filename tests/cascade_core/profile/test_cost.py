@@ -5,7 +5,7 @@ import torch
 
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.recipes import recipe
+from cascade_core.configs.recipes import recipe, recipe_names
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 from cascade_core.profile.cost import multiply_adds, multiply_adds_by_part, parameters
@@ -54,6 +54,13 @@ def test_parts_sum_to_the_total_and_the_trunk_grows_with_prompts() -> None:
     prompted = multiply_adds(on_meta(recipe("mini_zegclip")), image_size=64, num_classes=24)
     assert frozen["trunk"] < prompted["trunk"]
     assert frozen["decoder"] == prompted["decoder"]
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("mini_")])
+def test_every_method_is_counted_without_its_weights(name: str) -> None:
+    config = recipe(name)
+    parts = multiply_adds(on_meta(config), image_size=64, num_classes=24, num_templates=3)
+    assert parts["trunk"] > 0 and parts["decoder"] > 0
 
 
 def test_a_linear_map_costs_its_two_products() -> None:

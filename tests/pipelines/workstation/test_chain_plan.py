@@ -1,18 +1,24 @@
 """What is left of the mini table, how long it takes, and the intervals of the evaluations that are there."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cascade_core.datasets.catalogue import protocol
+from cascade_core.errors import UserError
 from cascade_core.runtime.files import write_json
 from cascade_core.scoring.bootstrap import total_scores
 from cascade_core.scoring.pictures import PictureCounts
 from components.results.names import PICTURE_COUNTS_FILE, SCORES_FILE
 from components.results.picture_counts import read_counts, write_counts
 from pipelines.graphs.runner import Data
+from pipelines.graphs.training import Measured
+from pipelines.workstation import chains
 from pipelines.workstation.chain_plan import ChainPlan, Seconds, outlook, plans_of
 from pipelines.workstation.chains import SECONDS_FILE, Chain, SelfTraining
 from pipelines.workstation.mini_intervals import claim_intervals, drop_uncounted
@@ -96,6 +102,28 @@ def test_a_plan_lists_missing_steps_and_their_time(tmp_path: Path) -> None:
     )
     write_json(whole.folder / SECONDS_FILE, {"train": 100.0})
     assert outlook([whole], 2).endswith("without 2 whose time was not kept")
+
+
+def test_no_chain_begins_after_one_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def fail(chain: Chain, folder: Path, split: str) -> list[Measured[Path]]:
+        begun.append(chain.seed)
+        if chain.seed > 0:
+            time.sleep(0.05)
+        raise UserError("no such split")
+
+    class Threads(ThreadPoolExecutor):
+        def __init__(self, *, mp_context: object, **options: Any) -> None:
+            super().__init__(**options)
+
+    monkeypatch.setattr(chains, "ProcessPoolExecutor", Threads)
+    monkeypatch.setattr(chains, "_set_environment", lambda _: None)
+    monkeypatch.setattr(chains, "run_chain", fail)
+    planned = {tmp_path / str(seed): Chain("mini_zegclip", seed, DATA) for seed in range(40)}
+    with pytest.raises(UserError, match="no such split"):
+        chains.run_chains(planned, split="val", workers=1)
+    assert begun[0] == 0 and len(begun) < 40
 
 
 def test_claims_get_intervals_of_rows_with_counts(
