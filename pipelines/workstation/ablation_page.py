@@ -226,11 +226,11 @@ def page(result: ThemeResult) -> str:
 
 
 def index_page(folder: Path) -> str:
-    """Write the page that lists the claims of every theme whose file is in the folder."""
+    """Write the page that lists the claims of every theme whose file is in the folder, but those for choices."""
     lines = []
     for theme in THEMES.values():
         file = folder / f"{theme.name}.json"
-        if file.is_file():
+        if file.is_file() and not theme.for_choices:
             for claim, whose, measured, difference, *_, word in _claim_cells(ThemeResult.read(file)):
                 link = f"[{theme.title}]({theme.name}.md)"
                 lines.append(f"| {' | '.join([link, claim, whose, measured, difference, word])} |")
