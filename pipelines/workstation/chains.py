@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -145,25 +145,31 @@ def run_chains(
     """Run chains, each in the folder that is its key; return the models of all, in the chains' order.
 
     Single-threaded processes run `workers` chains at a time (as many as there are cores if None), with this
-    environment updated by `environment`. A chain keeps what its folder holds already, so an interrupted call resumes.
+    environment updated by `environment`. A chain keeps what its folder holds already, so an interrupted call resumes. If one fails, those
+    that run come to their end before this raises its error, and no other begins.
     """
+    at_once, waiting = workers or usable_cores(), list(chains.items())
+    running: dict[Future[list[Measured[Path]]], Path] = {}
+    done: dict[Path, list[Measured[Path]]] = {}
     with (
         ProcessPoolExecutor(
-            max_workers=workers or usable_cores(),
+            max_workers=at_once,
             mp_context=get_context("spawn"),
             initializer=_set_environment,
             initargs=({**(environment or {}), **_commit(), "OMP_NUM_THREADS": "1"},),
         ) as pool,
         progress("trainings", len(chains)) as bar,
     ):
-        futures = {pool.submit(run_chain, chain, folder, split): chain for folder, chain in chains.items()}
-        for count, future in enumerate(as_completed(futures), start=1):
-            if future.exception() is not None:
-                # Chains that run go on, and keep what they finish; none begins.
-                pool.shutdown(wait=False, cancel_futures=True)
-            future.result()
-            bar.advance(count, f"{futures[future].recipe} seed {futures[future].seed}")
-    return [model for future in futures for model in future.result()]
+        while waiting or running:
+            # A pool begins whatever it was handed, so it gets no more chains than it has processes: after a failure none begins.
+            while waiting and len(running) < at_once:
+                folder, chain = waiting.pop(0)
+                running[pool.submit(run_chain, chain, folder, split)] = folder
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                folder = running.pop(future)
+                done[folder] = future.result()
+                bar.advance(len(done), f"{chains[folder].recipe} seed {chains[folder].seed}")
+    return [model for folder in chains for model in done[folder]]
 
 
 def run_untracked(chains: Mapping[Path, Chain], *, split: str, workers: int | None) -> list[Measured[Path]]:
