@@ -11,9 +11,6 @@ from cascade_core.labels.label_file import with_label_file
 from cascade_core.runtime.listing import brief
 from cascade_core.runtime.validation import first_error
 
-FROZEN_TRUNK = {"model.trunk": "frozen", "model.num_prompts": 0}
-"""No prompts, and no prompt norm."""
-
 
 def variant(parent: RunConfig, name: str, method: str, changes: Mapping[str, Any]) -> RunConfig:
     """Return a recipe of another name and method that differs from its parent by the changes alone."""

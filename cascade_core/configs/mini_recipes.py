@@ -8,7 +8,7 @@ from typing import Any
 
 from cascade_core.configs.backbones import MINI_CLIP, MINI_HARD_CLIP
 from cascade_core.configs.cat_seg import CLIP_SHARE, HEAD, MINI_LR, MINI_SIZE, TUNED
-from cascade_core.configs.changes import FROZEN_TRUNK, variant, with_overrides
+from cascade_core.configs.changes import variant, with_overrides
 from cascade_core.configs.config import (
     DataConfig,
     EvalConfig,
@@ -21,6 +21,7 @@ from cascade_core.configs.model import ModelConfig
 from cascade_core.configs.otseg import TRANSPORT
 from cascade_core.configs.themes.peers import SPT_SEG
 from cascade_core.configs.themes.scoring import TEXT_COSINES
+from cascade_core.configs.themes.zegclip import CROSS_ENTROPY, NO_PROMPTS, TEXT_QUERY
 from cascade_core.configs.training_free import without_training
 from cascade_core.datasets import mini
 
@@ -85,7 +86,7 @@ def mini_spt_seg_cascade() -> RunConfig:
 
 def mini_frozen_cascade() -> RunConfig:
     """Cascade-CLIP's decoders on the frozen CLIP: no prompts and no prompt norm."""
-    return _mini(mini_cascade_clip(), "frozen_cascade", FROZEN_TRUNK)
+    return _mini(mini_cascade_clip(), "frozen_cascade", NO_PROMPTS)
 
 
 def mini_naive_fusion() -> RunConfig:
@@ -112,27 +113,27 @@ def mini_cat_seg_frozen() -> RunConfig:
 
 def mini_zegclip_no_rd() -> RunConfig:
     """ZegCLIP without the relationship descriptor: queries are a linear map of the text alone."""
-    return _mini(mini_zegclip(), "zegclip_no_rd", {"model.query": "text"})
+    return _mini(mini_zegclip(), "zegclip_no_rd", TEXT_QUERY)
 
 
 def mini_zegclip_no_prompts() -> RunConfig:
     """ZegCLIP on the frozen CLIP: no prompts and no prompt norm."""
-    return _mini(mini_zegclip(), "zegclip_no_prompts", FROZEN_TRUNK)
+    return _mini(mini_zegclip(), "zegclip_no_prompts", NO_PROMPTS)
 
 
 def mini_decoder_ce() -> RunConfig:
     """Prompts and decoder, text queries, softmax cross-entropy over the candidate classes."""
-    return _mini(mini_zegclip(), "decoder_ce", {"model.query": "text", "loss.kind": "cross_entropy"})
+    return _mini(mini_zegclip(), "decoder_ce", {**TEXT_QUERY, **CROSS_ENTROPY})
 
 
 def mini_baseline() -> RunConfig:
     """`decoder_ce` on the frozen CLIP."""
-    return _mini(mini_decoder_ce(), "baseline", FROZEN_TRUNK)
+    return _mini(mini_decoder_ce(), "baseline", NO_PROMPTS)
 
 
 def mini_linear() -> RunConfig:
     """A linear map of the frozen patch vectors, initially the identity; cosine similarity and cross-entropy."""
-    changes = {**FROZEN_TRUNK, "model.decoder": "linear", "loss.kind": "cross_entropy"}
+    changes = {**NO_PROMPTS, **CROSS_ENTROPY, "model.decoder": "linear"}
     return _mini(mini_zegclip(), "linear", changes)
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from cascade_core.configs.backbones import CLIP_VIT_B16
 from cascade_core.configs.cat_seg import FULL_SIZE, HEAD, TUNED, without_head
-from cascade_core.configs.changes import FROZEN_TRUNK, variant, with_overrides
+from cascade_core.configs.changes import variant, with_overrides
 from cascade_core.configs.config import (
     DataConfig,
     EvalConfig,
@@ -17,6 +17,7 @@ from cascade_core.configs.otseg import otseg_changes
 from cascade_core.configs.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
 from cascade_core.configs.themes.peers import SPT_SEG
 from cascade_core.configs.themes.scoring import AT_INFERENCE, PATCH_COSINE, PICTURE_COSINE
+from cascade_core.configs.themes.zegclip import NO_PROMPTS
 
 CASCADE_GROUPS = ((5, 6, 7), (8, 9, 10))
 PUBLISHED_COSINES = {
@@ -74,22 +75,22 @@ def spt_seg_cascade_cocostuff() -> RunConfig:
 
 def frozen_voc12() -> RunConfig:
     """ZegCLIP's decoder on the frozen CLIP, Pascal VOC 15/5."""
-    return variant(zegclip_voc12(), "frozen_voc12", "zegclip_no_prompts", FROZEN_TRUNK)
+    return variant(zegclip_voc12(), "frozen_voc12", "zegclip_no_prompts", NO_PROMPTS)
 
 
 def frozen_cascade_voc12() -> RunConfig:
     """Cascade-CLIP's decoders on the frozen CLIP, Pascal VOC 15/5."""
-    return variant(cascade_voc12(), "frozen_cascade_voc12", "frozen_cascade", FROZEN_TRUNK)
+    return variant(cascade_voc12(), "frozen_cascade_voc12", "frozen_cascade", NO_PROMPTS)
 
 
 def frozen_cocostuff() -> RunConfig:
     """ZegCLIP's decoder on the frozen CLIP, COCO-Stuff 156/15."""
-    return variant(zegclip_cocostuff(), "frozen_cocostuff", "zegclip_no_prompts", FROZEN_TRUNK)
+    return variant(zegclip_cocostuff(), "frozen_cocostuff", "zegclip_no_prompts", NO_PROMPTS)
 
 
 def frozen_cascade_cocostuff() -> RunConfig:
     """Cascade-CLIP's decoders on the frozen CLIP, COCO-Stuff 156/15."""
-    return variant(cascade_cocostuff(), "frozen_cascade_cocostuff", "frozen_cascade", FROZEN_TRUNK)
+    return variant(cascade_cocostuff(), "frozen_cascade_cocostuff", "frozen_cascade", NO_PROMPTS)
 
 
 def plus_voc12() -> RunConfig:

@@ -160,7 +160,12 @@ def git_commit() -> str | None:
     `CASCADE_COMMIT` comes before the repository; None if there is neither. A repository around an installed package is
     another project's. The answer stays that of the first call: what this process writes into the repository later is not its code.
     """
-    return os.environ.get(COMMIT_VARIABLE) or commit_around(Path(__file__))
+    if commit := os.environ.get(COMMIT_VARIABLE):
+        return commit
+    try:
+        return commit_around(Path(__file__))
+    except (OSError, subprocess.TimeoutExpired):
+        return None  # of this call: git may answer the next one
 
 
 @cache
@@ -169,7 +174,7 @@ def commit_around(file: Path) -> str | None:
     try:
         _git("ls-files", "--error-unmatch", file.name, folder=file.parent)
         return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*", folder=file.parent)
-    except (OSError, subprocess.SubprocessError):
+    except subprocess.CalledProcessError:
         return None
 
 

@@ -22,7 +22,7 @@ from components.results.intervals import (
     together,
 )
 from components.results.rows import SCORES, padded_markdown, thousands
-from pipelines.workstation.mini_page import COLLAPSED, MiniRow
+from pipelines.workstation.mini_page import COLLAPSED, MiniRow, has_collapsed
 
 if TYPE_CHECKING:
     from components.results.picture_counts import CountsOfPictures
@@ -329,7 +329,7 @@ def _collapses(theme: Theme, result: ThemeResult) -> str:
         }
         if cell.mode is None or not own:
             continue
-        collapsed = sum(value < COLLAPSED * before[seed] for seed, value in own.items())
+        collapsed = sum(has_collapsed(value, before[seed]) for seed, value in own.items())
         worst = min(own, key=own.__getitem__)
         num_runs, num_collapsed = num_runs + len(own), num_collapsed + collapsed
         lines.append(

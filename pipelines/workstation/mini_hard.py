@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.configs.training_free import LAST_BLOCKS
@@ -11,7 +11,7 @@ from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
 from components.artifacts.manifest import input_hash
-from components.results.intervals import Interval, picture_interval
+from components.results.intervals import Interval
 from components.results.rows import SCORES, ScoreRow, Summary, markdown_table, summaries
 from components.results.step_files import read_scores
 from components.steps import evaluate
@@ -20,8 +20,8 @@ from pipelines.graphs.runner import Data
 from pipelines.graphs.training import Measured, prepare_data
 from pipelines.workstation.chain_plan import outlook, plans_of
 from pipelines.workstation.chains import Chain, FolderRunner, run_untracked
-from pipelines.workstation.mini_intervals import claim_intervals, intervals_by_claim
-from pipelines.workstation.mini_page import PUBLISHED, Claim, MiniRow, claim_rows, collapses
+from pipelines.workstation.mini_intervals import claim_intervals, interval_of, intervals_by_claim
+from pipelines.workstation.mini_page import PUBLISHED, Claim, MiniRow, claim_table, collapses, score_cells
 from pipelines.workstation.mini_results import (
     CEILING,
     MODES,
@@ -31,9 +31,6 @@ from pipelines.workstation.mini_results import (
     row_of,
 )
 from pipelines.workstation.reproduction import digest_of
-
-if TYPE_CHECKING:
-    from components.results.picture_counts import CountsOfPictures
 
 TWIN_PROTOCOL = "mini-hard-drawn-38-12"
 PAGE = """\
@@ -54,7 +51,6 @@ patches of scenes among all classes seen {clip.patches.seen:.1%}, unseen {clip.p
 Differences in points with 95 % intervals over seeds and over pictures; [mini.md](mini.md#what-the-papers-claim-and-what-holds-here) says how they are made and joined. These are {num_claims}
 comparisons.
 
-{bars}
 {claims}
 
 {collapses}
@@ -89,12 +85,8 @@ The inductive models on the {split} pictures of the twin, protocol `{protocol}`:
 |---|--:|--:|--:|--:|--:|
 {rows}
 
-{bars}
 {claims}
 """
-BARS = """\
-| claim | measured | difference | over seeds | over pictures | both | |
-|---|---|--:|--:|--:|--:|---|"""
 ON_DRAWINGS = Claim(
     "Cascade-CLIP beats ZegCLIP on drawings",
     "hiou",
@@ -159,10 +151,14 @@ def run(
     rows = [row_of(model, provenance) for model in models]
     on_drawings = [] if twin is None else [_on_twin(model, twin, split) for model in _inductive(models)]
     on_twin = [ScoreRow.of_evaluation(folder) for folder in on_drawings]
+    folders = {
+        (row.method, row.setting, row.seed): folder for row, folder in zip(on_twin, on_drawings, strict=True)
+    }
     intervals = claim_intervals(CLAIMS, rows, plans, kept=())
     pictures = intervals_by_claim(CLAIMS, intervals)
-    if (interval := _over_drawings(on_drawings)) is not None:
-        pictures[ON_DRAWINGS] = interval
+    # Its rows have the names of a claim's above, and other pictures.
+    if (on_its_pictures := interval_of(ON_DRAWINGS, on_twin, folders)) is not None:
+        pictures[ON_DRAWINGS] = on_its_pictures.interval
     write_json(rows_json, [row.model_dump() for row in (*rows, *on_twin)])
     with new_file(markdown) as path:
         path.write_text(
@@ -188,15 +184,13 @@ def page(
         split=rows[0].split,
         protocol=TWIN_PROTOCOL,
         rows="\n".join([*map(_line, on_twin), *map(_mean_line, summaries(on_twin))]),
-        bars=BARS,
-        claims="\n".join(claim_rows([ON_DRAWINGS], on_twin, pictures)),
+        claims=claim_table([ON_DRAWINGS], on_twin, pictures),
     )
     drawings = " --drawings FOLDER" if on_twin else ""
     return PAGE.format(
         command=f"cascade-clip mini-hard-results --seeds {','.join(map(str, seeds))} --split {rows[0].split}{drawings}{sets}",
         split=rows[0].split,
         seeds=", ".join(map(str, seeds)),
-        bars=BARS,
         collapses=collapses(rows),
         protocol=rows[0].protocol,
         made_from="; ".join(dict.fromkeys(row.made_from for row in rows)),
@@ -204,7 +198,7 @@ def page(
         table=markdown_table(rows),
         clip=clip,
         num_claims=len(CLAIMS),
-        claims="\n".join(claim_rows(CLAIMS, rows, pictures)),
+        claims=claim_table(CLAIMS, rows, pictures),
         twin=twin if on_twin else "",
     )
 
@@ -238,24 +232,9 @@ def _on_twin(model: Measured[Path], twin: Data[Path], split: str) -> Path:
     )
 
 
-def _over_drawings(evaluations: Sequence[Path]) -> Interval | None:
-    """Return the interval over the twin's pictures of the claim about it."""
-    from components.results.picture_counts import read_counts  # slow to import
-
-    sides: dict[str, dict[int, CountsOfPictures]] = {method: {} for method in PUBLISHED}
-    for folder in evaluations:
-        row, counts = ScoreRow.of_evaluation(folder), read_counts(folder)
-        if counts is not None:
-            sides[row.method][row.seed] = counts
-    better, worse = (sides[method] for method, _ in (ON_DRAWINGS.better, ON_DRAWINGS.worse))
-    return picture_interval(better, worse, ON_DRAWINGS.score)
-
-
 def _mean_line(summary: Summary) -> str:
     return f"| {' | '.join([summary.first.method, 'mean', *map(summary.percent, SCORES)])} |"
 
 
 def _line(row: ScoreRow) -> str:
-    scores = (row.pAcc, row.miou_seen, row.miou_unseen, row.hiou)
-    cells = ["-" if score is None else f"{100 * score:.1f}" for score in scores]
-    return f"| {' | '.join([row.method, str(row.seed), *cells])} |"
+    return f"| {' | '.join([row.method, str(row.seed), *score_cells(row)])} |"

@@ -84,7 +84,7 @@ def claim_intervals(
         for key, (row, folder) in folders.items()
         if key in current and current[key].hiou == row.hiou and current[key].split == row.split
     }
-    done = [_interval_of(claim, rows, folders_of_rows, kept) for claim in claims]
+    done = [interval_of(claim, rows, folders_of_rows, kept) for claim in claims]
     return [interval for interval in done if interval is not None]
 
 
@@ -105,12 +105,16 @@ def read_intervals(file: Path) -> list[ClaimInterval]:
     return validated(list[ClaimInterval], read_json(file), source=file, way_out=way_out)
 
 
-def _interval_of(
+def interval_of(
     claim: Claim,
-    rows: Sequence[BenchmarkRow],
+    rows: Sequence[ScoreRow],
     folders: Mapping[tuple[str, str, int], Path],
-    kept: Sequence[ClaimInterval],
+    kept: Sequence[ClaimInterval] = (),
 ) -> ClaimInterval | None:
+    """Return the interval of a claim over the seeds of both runs, from the counts in the folders of their evaluations.
+
+    If one lacks its counts, return the interval that was `kept`, of the same seeds and the same difference; None if there is none.
+    """
     better, worse = (values_by_seed(rows, run, claim.score) for run in (claim.better, claim.worse))
     seeds = tuple(sorted(better.keys() & worse.keys()))
     if not seeds:

@@ -7,7 +7,7 @@ from statistics import fmean
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.configs.training_free import LAST_BLOCKS
 from components.results.intervals import CONFIDENCE, Interval, paired_interval, together
-from components.results.rows import SCORES, BenchmarkRow, ScoreRow, markdown_table, run_names
+from components.results.rows import SCORES, SETTING_NAMES, BenchmarkRow, ScoreRow, markdown_table
 from components.steps.pretrain import Pretrained
 
 PUBLISHED = ("zegclip", "cascade_clip")
@@ -111,8 +111,6 @@ Neither covers another CLIP or another drawing of the training pictures. The two
 seeds that both runs have; their number stands in brackets. These are {num_claims} comparisons: of so many without a difference, at most {by_chance} would be expected to hold or not to
 hold by chance.
 
-| claim | measured | difference | over seeds | over pictures | both | |
-|---|---|--:|--:|--:|--:|---|
 {claims}
 
 How settings were chosen, and what limits these results: [choices.md](choices.md).
@@ -134,6 +132,9 @@ has all methods, ablations and controls, and each claim with its intervals. {lea
 
 {table}"""
 LEAD = "From inductive {worse} to {better} {score} changes by {difference} points (95 % interval over seeds and pictures: {ends}). "
+CLAIM_HEAD = """\
+| claim | measured | difference | over seeds | over pictures | both | |
+|---|---|--:|--:|--:|--:|---|"""
 COLLAPSED = 0.5
 """A self-training collapses below this share of the hIoU of its seed without self-training."""
 
@@ -169,6 +170,11 @@ def _lead(claim: Claim, rows: Sequence[BenchmarkRow], pictures: Interval) -> str
     )
 
 
+def claim_table(claims: Sequence[Claim], rows: Sequence[ScoreRow], pictures: Mapping[Claim, Interval]) -> str:
+    """Lay out `claim_rows` below their head."""
+    return "\n".join([CLAIM_HEAD, *claim_rows(claims, rows, pictures)])
+
+
 def claim_rows(
     claims: Sequence[Claim], rows: Sequence[ScoreRow], pictures: Mapping[Claim, Interval]
 ) -> Iterator[str]:
@@ -199,6 +205,11 @@ def claim_rows(
         yield f"| {' | '.join(cells)} |"
 
 
+def has_collapsed(hiou: float, before: float) -> bool:
+    """Say whether a self-training collapsed, by its hIoU and that of its seed without self-training."""
+    return hiou < COLLAPSED * before
+
+
 def collapses(rows: Sequence[ScoreRow]) -> str:
     """Say how many self-trainings of each setting collapsed, in one sentence or two."""
     counts, lowest = [], []
@@ -211,8 +222,8 @@ def collapses(rows: Sequence[ScoreRow]) -> str:
             if seed in before
         ]
         if pairs:
-            collapsed = sum(value < COLLAPSED * before for value, before, *_ in pairs)
-            counts.append(f"{run_names('', setting)[1]} {collapsed} of {len(pairs)}")
+            collapsed = sum(has_collapsed(value, before) for value, before, *_ in pairs)
+            counts.append(f"{SETTING_NAMES[setting]} {collapsed} of {len(pairs)}")
             lowest.append(min(pairs))
     if not counts:
         return ""
@@ -246,7 +257,7 @@ def page(
         clip=clip,
         clip_pictures=sum(stage.steps * stage.batch_size for stage in MINI_STAGES),
         resamples=RESAMPLES,
-        claims="\n".join(claim_rows(CLAIMS, rows, pictures)),
+        claims=claim_table(CLAIMS, rows, pictures),
         num_claims=len(CLAIMS),
         by_chance=f"{(1 - CONFIDENCE) * len(CLAIMS):.1f}",
         collapses=collapses(rows),
@@ -264,7 +275,11 @@ def _made_from(rows: Sequence[MiniRow]) -> str:
     return "; ".join(f"{source}: {', '.join(dict.fromkeys(own))}" for source, own in methods.items())
 
 
-def _seed_row(row: BenchmarkRow) -> str:
+def score_cells(row: ScoreRow) -> list[str]:
+    """Format the scores of a row in percent; a dash where one is undefined."""
     scores = (getattr(row, name) for name in SCORES)
-    cells = ["-" if score is None else f"{100 * score:.1f}" for score in scores]
-    return f"| {' | '.join([row.method, row.setting, str(row.seed), *cells])} |"
+    return ["-" if score is None else f"{100 * score:.1f}" for score in scores]
+
+
+def _seed_row(row: BenchmarkRow) -> str:
+    return f"| {' | '.join([row.method, row.setting, str(row.seed), *score_cells(row)])} |"

@@ -101,8 +101,8 @@ def test_the_loss_sees_the_labels_of_the_teacher(monkeypatch: pytest.MonkeyPatch
     labels = []
     targets = Supervision.targets
 
-    def kept(self: Supervision, *given: object, **options: object) -> torch.Tensor:
-        labels.append(targets(self, *given, **options))
+    def kept(self: Supervision, *arguments: object, **options: object) -> torch.Tensor:
+        labels.append(targets(self, *arguments, **options))
         return labels[-1]
 
     monkeypatch.setattr(Supervision, "targets", kept)
@@ -228,9 +228,9 @@ def test_a_distillation_goes_on_from_weights_and_moments_alone(precision: str) -
 def test_noise_follows_the_seed_and_spares_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     fed, map_of = [], Teacher.grid_logits
 
-    def kept(self: Teacher, images: torch.Tensor, given: torch.Tensor, **options: bool) -> object:
-        fed.append(given)
-        return map_of(self, images, given, **options)
+    def kept(self: Teacher, images: torch.Tensor, vectors: torch.Tensor, **options: bool) -> object:
+        fed.append(vectors)
+        return map_of(self, images, vectors, **options)
 
     monkeypatch.setattr(Teacher, "grid_logits", kept)
     config = distilling(1.0, **{"train.vector_noise": 0.5})
