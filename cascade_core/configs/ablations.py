@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.themes.candidates import CANDIDATES
+from cascade_core.configs.themes.candidates import CANDIDATES, FINALISTS
 from cascade_core.configs.themes.cascade import (
     AGGREGATION,
     GROUPS,
@@ -53,6 +53,7 @@ THEMES = {
         penalties("penalty_cascade", "Cascade-CLIP", "cascade"),
         self_training("self_training_cascade", "Cascade-CLIP", "cascade"),
         CANDIDATES,
+        FINALISTS,
     )
 }
 """All themes by name: ZegCLIP's, then Cascade-CLIP's."""

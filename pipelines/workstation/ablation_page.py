@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from cascade_core.configs.ablations import SEPARATOR, THEMES
+from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.themes.theme import Cell, CellClaim, Theme
 from cascade_core.runtime.files import read_json
 from cascade_core.runtime.validation import validated
@@ -34,12 +35,12 @@ PAGE = """\
 **The paper.** {theme.paper}
 
 Made by `{result.command}` on the {result.split} pictures, protocol `{protocol}`, from the recipe `{result.recipe}`. Percent, mean ± sample \
-standard deviation over seeds {seeds}; {role}. Rows in [{theme.name}.json]({theme.name}.json). Made from {made_from}.
+standard deviation over seeds {seeds}; {role}. Rows in [{result.stem}.json]({result.stem}.json). Made from {made_from}.
 
 {table}
 The difference is that of {score} to the first row, in points, with its 95 % interval over seeds (Student's t, paired by seed).
 
-![Scores of each setting]({theme.name}.svg)
+![Scores of each setting]({result.stem}.svg)
 
 ## Claims
 
@@ -159,6 +160,11 @@ class ThemeResult(BaseModel):
     rows: tuple[CellRow, ...]
     differences: tuple[CellDifference, ...]
 
+    @property
+    def stem(self) -> str:
+        """The name of its files."""
+        return file_stem(self.theme, self.recipe, self.rows[0].measured_by)
+
     @classmethod
     def read(cls, file: Path) -> "ThemeResult":
         """Read a file of an earlier call.
@@ -169,6 +175,11 @@ class ThemeResult(BaseModel):
         return validated(
             cls, read_json(file), source=file, way_out="run `cascade-clip ablation` for it again"
         )
+
+
+def file_stem(theme: str, base: str, protocol: str) -> str:
+    """Return the name of the files of a theme, which ends with the protocol if that is not the base recipe's own."""
+    return theme if named_recipe(base).data.protocol == protocol else f"{theme}-{protocol}"
 
 
 def differences(

@@ -29,6 +29,7 @@ from pipelines.workstation.ablation_page import (
     ThemeResult,
     chart,
     differences,
+    file_stem,
     index_page,
     page,
 )
@@ -249,6 +250,8 @@ def run(
 ) -> list[Path]:
     """Run themes one after the other; write `THEME.md`, `.json` and `.svg` of each and the index; return the pages.
 
+    The names of a theme's files end with the protocol if that is not the base's own, as in `candidates-mini-13-5a.md`.
+
     First print how many trainings are left and how long they take; with `dry_run` do no more, and return nothing.
 
     Raises:
@@ -258,7 +261,7 @@ def run(
         raise UserError("ablation needs at least one seed, such as --seeds 0,1,2,3,4")
     check_gathering_folder(work)
     for theme in themes:
-        writable_file(results / f"{theme.name}.md")
+        writable_file(results / f"{_stem(theme, base or BASES[theme.fusion], overrides)}.md")
     grids = [
         _grid(theme, base or BASES[theme.fusion], overrides, seeds, data, work, split) for theme in themes
     ]
@@ -276,6 +279,10 @@ def run(
         result = _measured(grid, runs[grid.theme.name], split, workers, provenance, command)
         pages.append(write_result(result, results))
     return pages
+
+
+def _stem(theme: Theme, base: str, overrides: Mapping[str, Any]) -> str:
+    return file_stem(theme.name, base, named_recipe(base, overrides).data.protocol)
 
 
 def _grid(
@@ -313,12 +320,12 @@ def _grid(
 
 def write_result(result: ThemeResult, folder: Path) -> Path:
     """Write the page, the rows and the chart of a theme, and the index of all themes in the folder; return the page."""
-    write_json(folder / f"{result.theme}.json", result.model_dump(mode="json"))
-    texts = {f"{result.theme}.svg": chart(result), f"{result.theme}.md": page(result)}
+    write_json(folder / f"{result.stem}.json", result.model_dump(mode="json"))
+    texts = {f"{result.stem}.svg": chart(result), f"{result.stem}.md": page(result)}
     for name, text in (*texts.items(), (INDEX, index_page(folder))):
         with new_file(folder / name) as path:
             path.write_text(text, encoding="utf-8")
-    return folder / f"{result.theme}.md"
+    return folder / f"{result.stem}.md"
 
 
 def _measured(

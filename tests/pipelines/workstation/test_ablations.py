@@ -199,7 +199,7 @@ def test_maps_of_otseg_are_evaluations_of_one_training() -> None:
 
 def test_a_base_chooses_the_themes_that_fit_it() -> None:
     assert {theme.fusion for theme in themes_for((), "cascade_voc12")} == {"cascade"}
-    assert {*THEMES} - {theme.name for theme in themes_for((), None)} == {"candidates"}
+    assert {*THEMES} - {theme.name for theme in themes_for((), None)} == {"candidates", "finalists"}
     assert [theme.name for theme in themes_for(["sigma", "designs", "sigma"], None)] == ["sigma", "designs"]
     with pytest.raises(ValueError, match="theme of ablations"):
         themes_for(["sigme"], None)
@@ -298,6 +298,16 @@ def test_the_page_states_differences_claims_and_their_words(tmp_path: Path) -> N
     }
     assert ThemeResult.read(tmp_path / "sigma.json") == measured
     assert "[Sigma of the Gaussian](sigma.md) | a sigma of 1 beats 0.5 |" in index_page(tmp_path)
+
+
+def test_pages_of_another_protocol_have_its_name(tmp_path: Path) -> None:
+    own = result(lambda cell, seed: 0.5)
+    held_out = tuple(one.model_copy(update={"protocol": "mini-13-5a"}) for one in own.rows)
+    page = write_result(own.model_copy(update={"rows": held_out}), tmp_path)
+    assert page.name == "sigma-mini-13-5a.md"
+    assert "[sigma-mini-13-5a.json](sigma-mini-13-5a.json)" in page.read_text()
+    assert "(sigma-mini-13-5a.svg)" in page.read_text() and (tmp_path / "sigma-mini-13-5a.svg").is_file()
+    assert "sigma" not in index_page(tmp_path), "the index has the pages of the recipes' own protocols"
 
 
 def test_without_an_interval_a_claim_cannot_be_told(tmp_path: Path) -> None:
