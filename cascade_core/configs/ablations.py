@@ -73,6 +73,15 @@ def cell_recipe(base: str, theme: Theme, cell: Cell) -> str:
     return f"{base}{SEPARATOR}{theme.name}.{cell.name}"
 
 
+def cell_keys(name: str) -> frozenset[str]:
+    """Return the keys that a cell with this recipe name sets, which stand over overrides of its base; none if it is no cell."""
+    theme, _, cell = name.rpartition(SEPARATOR)[2].partition(".")
+    known = SEPARATOR in name and theme in THEMES
+    return frozenset(
+        key for one in (THEMES[theme].cells if known else ()) if one.name == cell for key in one.changes
+    )
+
+
 def cells_of(recipes: Sequence[str]) -> list[str]:
     """Replace each theme among recipes, such as `mini_cascade_clip:sigma`, by its cells; others stay.
 

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, get_t
 from cascade_core.errors import UserError
 from cascade_core.runtime.cores import limit_threads
 from cascade_core.runtime.files import new_folder
-from components.artifacts.manifest import write_manifest
+from components.artifacts.manifest import git_commit, write_manifest
 from components.cluster.pods import Resources
 from components.contract.output import checked_output
 from components.contract.parameters import (
@@ -109,6 +109,7 @@ class Step(Generic[P, R]):
         call = Call(self, kwargs)
         if call.arguments[self.output] is not None:
             call.arguments[self.output] = kwargs[self.output] = call.checked(call.out)
+            git_commit()  # The manifest states the first answer: that of now, before somebody changes the files of a long step.
         call.check_folders()
         return self.function(call, *args, **kwargs)
 

@@ -105,12 +105,15 @@ def run(
     `self_train.teacher=ema` or `training_free` lets another model make them, and `self_train.extra_splits=[val]` adds
     the pictures of a split without their labels.
 
+    As in training, overrides change the base of an ablation's cell, and what the cell sets stands.
+
     Raises:
         UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown or has an option
             of its own or changes the model of the checkpoint, the classes are not those of the checkpoint, a split has no pictures, the input folders do not fit together, the processes cannot share the batch evenly, or
             the teacher and the unlabelled pictures do not fit (see `Unlabelled.checked`).
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
+    from cascade_core.configs.ablations import cell_keys
     from cascade_core.configs.backbones import without_backbone
     from cascade_core.configs.changes import with_overrides
     from cascade_core.configs.overrides import refuse_stated, with_precision
@@ -142,7 +145,11 @@ def run(
             f"{trained / 'half'}: setting is {manifest.setting!r}; self-training starts from an inductive run"
         )
     stated = stated_precision(device_of(world_of(os.environ)), precision)
-    changes = without_backbone(with_precision(overrides, stated), manifest.config)
+    own = cell_keys(
+        manifest.config.recipe
+    )  # Overrides changed the base of the training's cell; the cell stands.
+    changes = {key: value for key, value in overrides.items() if key not in own}
+    changes = without_backbone(with_precision(changes, stated), manifest.config)
     changes |= {"self_train.mode": mode}
     config = with_overrides(manifest.config, changes)
     check_same_model(config, manifest.config, trained / "half")

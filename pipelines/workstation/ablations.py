@@ -11,6 +11,7 @@ from typing import Any
 
 from cascade_core.configs.ablations import THEMES, cell_overrides, cell_recipe, named_theme
 from cascade_core.configs.config import RunConfig
+from cascade_core.configs.recipe_file import is_recipe_file
 from cascade_core.configs.recipes import reads_templates, recipe_names
 from cascade_core.configs.recipes import recipe as named_recipe
 from cascade_core.configs.themes.theme import Cell, Theme
@@ -156,6 +157,12 @@ class Grid:
             )
         usual, own = (named_recipe(self.base, changes).data.split for changes in ({}, self.overrides))
         if unseen := [name for name in own.classes if name in usual.unseen_names]:
+            if usual == own and is_recipe_file(self.base):
+                raise UserError(
+                    f"theme {self.theme.name} is for choices, and needs the recipe's own protocol beside the one that holds out seen classes; "
+                    f"{self.base} has one alone, {own.name}: leave there the protocol whose unseen classes count in the end, "
+                    "and give the other with --set data.protocol=PROTOCOL"
+                )
             raise UserError(
                 f"theme {self.theme.name} is for choices, which must know no unseen class of {usual.name}; protocol "
                 f"{own.name} has {', '.join(unseen)}: give one that holds out seen classes, such as --set "

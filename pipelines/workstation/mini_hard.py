@@ -6,7 +6,6 @@ from typing import Any
 
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.configs.training_free import LAST_BLOCKS
-from cascade_core.data.prepared import check_splits
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
 from cascade_core.runtime.targets import check_gathering_folder, writable_file
@@ -27,7 +26,6 @@ from pipelines.workstation.mini_results import (
     MODES,
     folder_name,
     provenance_of,
-    require_folder,
     row_of,
 )
 from pipelines.workstation.reproduction import digest_of
@@ -94,6 +92,9 @@ ON_DRAWINGS = Claim(
 )
 """The claim about the models on the twin."""
 
+SCORED = ("val", "test")
+"""The splits of pictures to score, of mini-hard and of its twin."""
+
 
 def run(
     *,
@@ -124,12 +125,10 @@ def run(
     for path in (markdown, rows_json):
         writable_file(path)
     accuracy = read_accuracy(clip)
-    data = _prepared(raw, clip, PROTOCOLS["hard"], work, splits=("train", "val", "test"))
-    twin = (
-        None if drawings is None else _prepared(drawings, clip, TWIN_PROTOCOL, work, splits=("val", "test"))
-    )
-    for one in filter(None, (data, twin)):
-        check_splits(require_folder(one.prepared), [split], use="--split")
+    if split not in SCORED:
+        raise UserError(f"--split {split}: mini-hard is scored on {' or '.join(SCORED)}")
+    data = _prepared(raw, clip, PROTOCOLS["hard"], work, splits=("train", *SCORED))
+    twin = None if drawings is None else _prepared(drawings, clip, TWIN_PROTOCOL, work, splits=SCORED)
     own = tuple(overrides.items())
     chains = [
         chain

@@ -1,13 +1,16 @@
 """The signature of a step's `run` gives its command, help, manifest and arguments."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
 
 from cascade_core.errors import UserError
-from components.artifacts.manifest import read_step_manifest
+from components.artifacts import manifest
+from components.artifacts.manifest import COMMIT_VARIABLE, read_step_manifest
 from components.contract import Call, Folder, Option, Place, Settings, step
 from components.contract.shared import ImageSets, Out, whole_numbers
 
@@ -91,6 +94,21 @@ def test_a_step_refuses_its_output_before_it_works(tmp_path: Path) -> None:
     assert not worked
     work(out=tmp_path / "new")
     assert worked == [tmp_path / "new"]
+
+
+def test_the_commit_is_that_of_the_begin_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = SimpleNamespace(answer="before")
+    monkeypatch.delenv(COMMIT_VARIABLE, raising=False)
+    monkeypatch.setattr(manifest, "commit_around", cache(lambda _: repository.answer))
+
+    @step("long", tracked=False)
+    def long(call: Call, /, *, out: Out) -> None:
+        with call.writing() as work:
+            repository.answer = "edited while it ran"
+            (work.folder / "done").touch()
+
+    long(out=tmp_path / "out")
+    assert read_step_manifest(tmp_path / "out").commit == "before"
 
 
 def test_a_missing_folder_names_the_command_that_writes_it(pots: list[Path], tmp_path: Path) -> None:

@@ -140,3 +140,14 @@ def test_self_training_keeps_model_and_classes_of_its_start(
         check_same_classes(replace(split, unseen_names=split.unseen_names[1:]), manifest, inductive)
     with pytest.raises(UserError, match="was trained with 24 classes that are not the 18 of protocol"):
         check_same_classes(protocol("mini-13-5a"), manifest, inductive)
+
+
+def test_overrides_do_not_undo_the_cell_of_an_ablation(folders: Folders, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {**folders.steps, "clip": folders.clip, "overrides": SHORT}
+    train.run(recipe="mini_zegclip:loss_weights.focal", **arguments, seed=0, out=tmp_path / "focal")
+    overrides = {"loss.dice_weight": 0.5, "loss.focal_weight": 7.0, "self_train.iterations": 1}
+    run = self_train.run(
+        **folders.steps, trained=tmp_path / "focal", overrides=overrides, out=tmp_path / "self"
+    )
+    loss = load_manifest(run.final).config.loss
+    assert (loss.dice_weight, loss.focal_weight) == (0.0, 7.0)

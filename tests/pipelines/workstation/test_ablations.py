@@ -217,6 +217,10 @@ def test_choices_know_validation_pictures_and_seen_classes_alone(tmp_path: Path)
         ValueError, match="protocol mini-18-6 has taxi, tiger, mushroom, onion, sand, lava: give one"
     ):
         grid("candidates").check("val")
+    file = tmp_path / "held_out.yaml"
+    file.write_text("parent: mini_cascade_clip\ndata: {protocol: mini-13-5a}\n")
+    with pytest.raises(ValueError, match="leave there the protocol whose unseen classes count in the end"):
+        replace(own, base=str(file), overrides={}).check("val")
     chains = chains_of(list(own.runs())).values()
     assert [len(chain.scorings) for chain in chains] == [len(AT_SCORING), *(0 for _ in TRAININGS)]
     assert {named(chain).data.protocol for chain in chains} == {"mini-13-5a"}

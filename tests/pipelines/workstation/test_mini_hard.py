@@ -100,7 +100,11 @@ def test_a_table_without_seeds_or_clip_is_refused_at_once(tmp_path: Path) -> Non
         run(**folders, seeds=[], split="val", overrides={})
     with pytest.raises(ValueError, match=r"clip/accuracy\.json"):
         run(**folders, seeds=[0], split="val", overrides={})
-    assert not any(tmp_path.iterdir())
+    (tmp_path / "clip").mkdir()
+    write_json(tmp_path / "clip" / ACCURACY_FILE, asdict(CLIP))
+    with pytest.raises(ValueError, match="--split vla: mini-hard is scored on val or test"):
+        run(**folders, seeds=[0], split="vla", overrides={})
+    assert [path.name for path in tmp_path.iterdir()] == ["clip"]
 
 
 @pytest.mark.slow
