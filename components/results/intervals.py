@@ -34,13 +34,15 @@ class Interval:
 
     @property
     def ends(self) -> str:
-        """Both ends in points, for tables."""
-        return ends_in_points(self.low, self.high)
+        """Both ends in points, for tables; a dash if they are infinite."""
+        if self.is_infinite:
+            return "-"
+        return f"{100 * self.low:+.1f} to {100 * self.high:+.1f}"
 
-
-def ends_in_points(low: float, high: float) -> str:
-    """Return the ends of an interval of fractions in points, for tables."""
-    return f"{100 * low:+.1f} to {100 * high:+.1f}"
+    @property
+    def is_infinite(self) -> bool:
+        """Whether it says nothing, as with one seed."""
+        return math.isinf(self.low) or math.isinf(self.high)
 
 
 def paired_interval(better: Mapping[int, float], worse: Mapping[int, float]) -> Interval | None:

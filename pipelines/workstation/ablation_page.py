@@ -16,13 +16,11 @@ from cascade_core.runtime.validation import validated
 from components.results.intervals import (
     CONFIDENCE,
     Interval,
-    Word,
-    ends_in_points,
     paired_interval,
     picture_interval,
-    together,
 )
 from components.results.rows import SCORES, padded_markdown, thousands
+from pipelines.workstation.claim_cells import claim_cells
 from pipelines.workstation.mini_page import COLLAPSED, MiniRow, has_collapsed
 
 if TYPE_CHECKING:
@@ -118,7 +116,6 @@ class CellDifference(BaseModel):
         cls, claim: str | None, score: str, cells: tuple[str, str], seeds: Interval, pictures: Interval | None
     ) -> "CellDifference":
         """Join the two intervals of one difference."""
-        finite = math.isfinite(seeds.low) and math.isfinite(seeds.high)
         return cls(
             claim=claim,
             score=score,
@@ -126,24 +123,20 @@ class CellDifference(BaseModel):
             worse=cells[1],
             num_seeds=seeds.num_seeds,
             difference=seeds.difference,
-            seeds=(seeds.low, seeds.high) if finite else None,
+            seeds=None if seeds.is_infinite else (seeds.low, seeds.high),
             pictures=None if pictures is None else (pictures.low, pictures.high),
         )
 
     @property
-    def both(self) -> Interval | None:
-        """The interval over seeds and pictures together; None if one of them is missing."""
-        if self.seeds is None or self.pictures is None:
-            return None
-        seeds, pictures = (
-            Interval(self.difference, low, high, self.num_seeds) for low, high in (self.seeds, self.pictures)
-        )
-        return together(seeds, pictures)
+    def over_seeds(self) -> Interval:
+        """The interval over seeds."""
+        low, high = self.seeds or (-math.inf, math.inf)
+        return Interval(self.difference, low, high, self.num_seeds)
 
     @property
-    def word(self) -> Word:
-        """What both intervals together say."""
-        return "cannot be told" if self.both is None else self.both.word
+    def over_pictures(self) -> Interval | None:
+        """The interval over pictures; None if it is missing."""
+        return None if self.pictures is None else Interval(self.difference, *self.pictures, self.num_seeds)
 
 
 class ThemeResult(BaseModel):
@@ -284,7 +277,7 @@ def _row(cell: Cell, theme: Theme, result: ThemeResult, difference: CellDifferen
         f"{SCORES[theme.score]} difference": "-"
         if difference is None
         else f"{100 * difference.difference:+.1f}",
-        "interval": "-" if difference is None else _ends(difference.seeds),
+        "interval": "-" if difference is None else difference.over_seeds.ends,
         "trainable": thousands(first.trainable_params),
     }
 
@@ -304,27 +297,10 @@ def _claim_cells(result: ThemeResult) -> Iterator[list[str]]:
     by_claim = {(one.claim, one.score, one.better, one.worse): one for one in result.differences}
     for claim in theme.claims:
         one = by_claim.get((claim.text, claim.score, claim.better, claim.worse))
-        if one is None:
-            yield [
-                claim.text,
-                claim.source,
-                f"{SCORES[claim.score]} undefined",
-                *["-"] * 4,
-                "cannot be told",
-            ]
-            continue
-        sides = (_values(result.rows, cell, claim.score) for cell in (claim.better, claim.worse))
-        means = " against ".join(f"{100 * fmean(side.values()):.1f}" for side in sides)
-        yield [
-            claim.text,
-            claim.source,
-            f"{SCORES[claim.score]} {means}",
-            f"{100 * one.difference:+.1f}",
-            f"{_ends(one.seeds)} ({one.num_seeds})",
-            _ends(one.pictures),
-            "-" if one.both is None else one.both.ends,
-            one.word,
-        ]
+        better, worse = (_values(result.rows, cell, claim.score) for cell in (claim.better, claim.worse))
+        seeds, pictures = (None, None) if one is None else (one.over_seeds, one.over_pictures)
+        cells = claim_cells(claim.score, better, worse, seeds=seeds, pictures=pictures)
+        yield [claim.text, claim.source, *cells]
 
 
 def _collapses(theme: Theme, result: ThemeResult) -> str:
@@ -353,10 +329,6 @@ def _collapses(theme: Theme, result: ThemeResult) -> str:
         num_collapsed=num_collapsed,
         lines="\n".join(lines),
     )
-
-
-def _ends(ends: tuple[float, float] | None) -> str:
-    return "-" if ends is None else ends_in_points(*ends)
 
 
 def _setting(cell: Cell, overrides: Mapping[str, Any]) -> str:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from cascade_core.configs.recipes import METHOD_NAMES
 from cascade_core.configs.training_free import LAST_BLOCKS
 from components.results.intervals import CONFIDENCE, Interval, paired_interval, together
 from components.results.rows import SCORES, SETTING_NAMES, BenchmarkRow, ScoreRow, markdown_table
 from components.steps.pretrain import Pretrained
+from pipelines.workstation.claim_cells import claim_cells
 
 PUBLISHED = ("zegclip", "cascade_clip")
 """The papers' own methods, for which self-training and controls run too."""
@@ -184,25 +184,10 @@ def claim_rows(
     """
     for claim in claims:
         better, worse = (values_by_seed(rows, run, claim.score) for run in (claim.better, claim.worse))
-        seeds, own = paired_interval(better, worse), pictures.get(claim)
-        if seeds is None:
-            yield f"| {claim.text} | {SCORES[claim.score]} undefined | - | - | - | - | - |"
-            continue
-        shared = better.keys() & worse.keys()
-        means = " against ".join(
-            f"{100 * fmean(side[seed] for seed in shared):.1f}" for side in (better, worse)
+        cells = claim_cells(
+            claim.score, better, worse, seeds=paired_interval(better, worse), pictures=pictures.get(claim)
         )
-        both = None if own is None else together(seeds, own)
-        cells = [
-            claim.text,
-            f"{SCORES[claim.score]} {means}",
-            f"{100 * seeds.difference:+.1f}",
-            f"{seeds.ends} ({seeds.num_seeds})",
-            "-" if own is None else own.ends,
-            "-" if both is None else both.ends,
-            "cannot be told" if both is None else both.word,
-        ]
-        yield f"| {' | '.join(cells)} |"
+        yield f"| {' | '.join([claim.text, *cells])} |"
 
 
 def has_collapsed(hiou: float, before: float) -> bool:
