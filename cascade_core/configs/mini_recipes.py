@@ -26,6 +26,7 @@ from cascade_core.configs.training_free import without_training
 from cascade_core.datasets import mini
 
 MINI_CASCADE_GROUPS = ((1, 2, 3), (4, 5, 6))
+SMALL_TUNED = {**TUNED, "optim.clip_lr": CLIP_SHARE * MINI_LR}
 
 
 def mini_zegclip() -> RunConfig:
@@ -103,7 +104,7 @@ def mini_otseg() -> RunConfig:
 
 def mini_cat_seg() -> RunConfig:
     """CAT-Seg on the mini benchmark: its head, and queries and values of both towers train."""
-    return _mini(mini_cat_seg_frozen(), "cat_seg", {**TUNED, "optim.clip_lr": CLIP_SHARE * MINI_LR})
+    return _mini(mini_cat_seg_frozen(), "cat_seg", SMALL_TUNED)
 
 
 def mini_cat_seg_frozen() -> RunConfig:
@@ -156,6 +157,11 @@ def hard_cascade_clip() -> RunConfig:
     return with_overrides(hard_zegclip(), {"recipe": "hard_cascade_clip", **changes})
 
 
+def hard_cat_seg() -> RunConfig:
+    """CAT-Seg on mini-hard: its head, and queries and values of both towers train."""
+    return variant(hard_zegclip(), "hard_cat_seg", "cat_seg", {**HEAD, **MINI_SIZE, **SMALL_TUNED})
+
+
 def _mini(parent: RunConfig, method: str, changes: Mapping[str, Any]) -> RunConfig:
     return variant(parent, f"mini_{method}", method, changes)
 
@@ -185,4 +191,5 @@ RECIPES = (
     plus_mini,
     hard_zegclip,
     hard_cascade_clip,
+    hard_cat_seg,
 )

@@ -1,4 +1,4 @@
-"""The results of mini-hard: the published methods, self-trained and with all labels, and inductive ones on the twin of drawings."""
+"""The results of mini-hard: both papers' methods, self-trained and with all labels, CAT-Seg, and inductive ones on the twin of drawings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from components.results.step_files import read_scores
 from components.steps import evaluate
 from components.steps.pretrain import PROTOCOLS, Pretrained, read_accuracy
 from pipelines.graphs.runner import Data
-from pipelines.graphs.training import Measured, prepare_data
+from pipelines.graphs.training import Measured, name_classes, prepare_data
 from pipelines.workstation.chain_plan import outlook, plans_of
 from pipelines.workstation.chains import Chain, FolderRunner, run_untracked
 from pipelines.workstation.mini_intervals import claim_intervals, interval_of, intervals_by_claim
@@ -66,8 +66,18 @@ OF_A_METHOD = {
     ): "labels of all classes leave something to gain over the oracle ({method})",
 }
 """Claims about each published method: the first setting has a higher hIoU than the second."""
+PEER = "cat_seg"
+"""It reads the tokens of the texts, so that it has text vectors of its own, and is not self-trained."""
+
+
+def _ahead(better: str, worse: str, place: str = "") -> Claim:
+    text = f"{METHOD_NAMES[better]} beats {METHOD_NAMES[worse]}{place}"
+    return Claim(text, "hiou", (better, "inductive"), (worse, "inductive"))
+
+
+PAIRS = (("cascade_clip", "zegclip"), (PEER, "zegclip"), (PEER, "cascade_clip"))
 CLAIMS = (
-    Claim("Cascade-CLIP beats ZegCLIP", "hiou", ("cascade_clip", "inductive"), ("zegclip", "inductive")),
+    *(_ahead(*pair) for pair in PAIRS),
     *(
         Claim(text.format(method=METHOD_NAMES[method]), "hiou", (method, better), (method, worse))
         for (better, worse), text in OF_A_METHOD.items()
@@ -85,12 +95,8 @@ The inductive models on the {split} pictures of the twin, protocol `{protocol}`:
 
 {claims}
 """
-ON_DRAWINGS = Claim(
-    "Cascade-CLIP beats ZegCLIP on drawings",
-    "hiou",
-    *((method, "inductive") for method in reversed(PUBLISHED)),
-)
-"""The claim about the models on the twin."""
+ON_DRAWINGS = tuple(_ahead(*pair, place=" on drawings") for pair in PAIRS)
+"""The claims about the models on the twin."""
 
 SCORED = ("val", "test")
 """The splits of pictures to score, of mini-hard and of its twin."""
@@ -127,8 +133,8 @@ def run(
     accuracy = read_accuracy(clip)
     if split not in SCORED:
         raise UserError(f"--split {split}: mini-hard is scored on {' or '.join(SCORED)}")
-    data = _prepared(raw, clip, PROTOCOLS["hard"], work, splits=("train", *SCORED))
-    twin = None if drawings is None else _prepared(drawings, clip, TWIN_PROTOCOL, work, splits=SCORED)
+    data, of_tokens = _prepared(raw, clip, PROTOCOLS["hard"], work, splits=("train", *SCORED))
+    twins = None if drawings is None else _prepared(drawings, clip, TWIN_PROTOCOL, work, splits=SCORED)
     own = tuple(overrides.items())
     chains = [
         chain
@@ -139,6 +145,7 @@ def run(
             Chain(f"hard_{method}", seed, data, overrides=(*own, *CEILING)),
         )
     ]
+    chains += [Chain(f"hard_{PEER}", seed, of_tokens, overrides=own) for seed in seeds]
     # Nothing is trained, so that every seed would give the same scores.
     chains += [Chain(f"hard_{method}", seeds[0], data) for method in LAST_BLOCKS]
     plans = plans_of({work / folder_name(chain): chain for chain in chains}, split)
@@ -148,16 +155,16 @@ def run(
     provenance = provenance_of(data)
     models = run_untracked({plan.folder: plan.chain for plan in plans}, split=split, workers=workers)
     rows = [row_of(model, provenance) for model in models]
-    on_drawings = [] if twin is None else [_on_twin(model, twin, split) for model in _inductive(models)]
+    on_drawings = [] if twins is None else [_on_twin(model, *twins, split) for model in _inductive(models)]
     on_twin = [ScoreRow.of_evaluation(folder) for folder in on_drawings]
     folders = {
         (row.method, row.setting, row.seed): folder for row, folder in zip(on_twin, on_drawings, strict=True)
     }
     intervals = claim_intervals(CLAIMS, rows, plans, kept=())
     pictures = intervals_by_claim(CLAIMS, intervals)
-    # Its rows have the names of a claim's above, and other pictures.
-    if (on_its_pictures := interval_of(ON_DRAWINGS, on_twin, folders)) is not None:
-        pictures[ON_DRAWINGS] = on_its_pictures.interval
+    for claim in ON_DRAWINGS:  # their rows have the names of those above, and other pictures
+        if (on_its_pictures := interval_of(claim, on_twin, folders)) is not None:
+            pictures[claim] = on_its_pictures.interval
     write_json(rows_json, [row.model_dump() for row in (*rows, *on_twin)])
     with new_file(markdown) as path:
         path.write_text(
@@ -183,7 +190,7 @@ def page(
         split=rows[0].split,
         protocol=TWIN_PROTOCOL,
         rows="\n".join([*map(_line, on_twin), *map(_mean_line, summaries(on_twin))]),
-        claims=claim_table([ON_DRAWINGS], on_twin, pictures),
+        claims=claim_table(ON_DRAWINGS, on_twin, pictures),
     )
     drawings = " --drawings FOLDER" if on_twin else ""
     return PAGE.format(
@@ -202,14 +209,20 @@ def page(
     )
 
 
-def _prepared(raw: Path, clip: Path, protocol: str, work: Path, *, splits: Sequence[str]) -> Data[Path]:
-    """Index the pictures of `raw` and make the text vectors, once for their content."""
-    return prepare_data(
-        FolderRunner(work / f"{protocol}-{digest_of(input_hash(raw), input_hash(clip))}"),
+def _prepared(
+    raw: Path, clip: Path, protocol: str, work: Path, *, splits: Sequence[str]
+) -> tuple[Data[Path], Data[Path]]:
+    """Index the pictures of `raw` and make the text vectors, once for their content; the second has the tokens of the texts too."""
+    runner = FolderRunner(work / f"{protocol}-{digest_of(input_hash(raw), input_hash(clip))}")
+    data = prepare_data(
+        runner,
         Data(raw=raw, clip=clip),
         protocol=protocol,
         image_sets={name: name for name in splits},
         vectors={"recipe": f"hard_{PUBLISHED[0]}"},
+    )
+    return data, name_classes(
+        runner, data, protocol=protocol, vectors={"recipe": f"hard_{PEER}"}, vectors_name=PEER
     )
 
 
@@ -217,12 +230,12 @@ def _inductive(models: Sequence[Measured[Path]]) -> list[Measured[Path]]:
     return [model for model in models if read_scores(model.evaluation)["setting"] == "inductive"]
 
 
-def _on_twin(model: Measured[Path], twin: Data[Path], split: str) -> Path:
+def _on_twin(model: Measured[Path], twin: Data[Path], twin_of_tokens: Data[Path], split: str) -> Path:
     """Score an inductive model on the twin; return the folder of the evaluation."""
     folder = FolderRunner(model.evaluation.parent)
     return folder(
         evaluate.run,
-        twin,
+        twin_of_tokens if read_scores(model.evaluation)["method"] == PEER else twin,
         "drawn",
         checkpoint=model.model,
         split=split,

@@ -80,7 +80,7 @@ def test_models_on_drawings_are_compared_over_seeds() -> None:
         for method, hiou in (("zegclip", 0.3), ("cascade_clip", 0.4))
         for seed in (0, 1)
     ]
-    pictures = {ON_DRAWINGS: Interval(0.1, 0.07, 0.13, 2)}
+    pictures = {ON_DRAWINGS[0]: Interval(0.1, 0.07, 0.13, 2)}
     text = page([row("inductive")], twin, [0, 1], {}, clip=CLIP, pictures=pictures)
     assert (
         "| hIoU 40.0 against 30.0 | +10.0 | +10.0 to +10.0 (2) | +7.0 to +13.0 | +7.0 to +13.0 | holds |"
@@ -128,7 +128,9 @@ def test_the_command_trains_all_settings_and_scores_the_twin(tmp_path: Path) -> 
     settings = ["inductive", "transductive_oracle", "transductive_strict", "supervised"]
     assert [(row.method, row.setting) for row in rows] == [
         *((method, setting) for method in ("cascade_clip", "zegclip") for setting in settings),
+        ("cat_seg", "inductive"),
         *((method, "training_free") for method in LAST_BLOCKS),
     ]
     page_text = (tmp_path / "results" / "mini_hard.md").read_text(encoding="utf-8")
-    assert page_text.count("| zegclip | 0 |") == page_text.count("| cascade_clip | 0 |") == 1
+    methods = ("zegclip", "cascade_clip", "cat_seg")
+    assert [page_text.count(f"| {method} | 0 |") for method in methods] == [1, 1, 1]
