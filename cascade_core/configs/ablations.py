@@ -22,7 +22,7 @@ from cascade_core.configs.themes.cascade import (
 from cascade_core.configs.themes.peers import CAT_SEG, OTSEG_PATHS, PLUG_IN, SPT_PARTS
 from cascade_core.configs.themes.scoring import PLUS, penalties
 from cascade_core.configs.themes.self_training import self_training
-from cascade_core.configs.themes.theme import Cell, Theme
+from cascade_core.configs.themes.theme import FLOOR, Cell, Theme
 from cascade_core.configs.themes.zegclip import DESIGNS, LOSS_WEIGHTS, PROMPT_DEPTH, PROMPT_NUMBER
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import by_name
@@ -73,20 +73,20 @@ def cell_recipe(base: str, theme: Theme, cell: Cell) -> str:
     return f"{base}{SEPARATOR}{theme.name}.{cell.name}"
 
 
-def cell_keys(name: str) -> frozenset[str]:
-    """Return the keys that a cell with this recipe name sets, which stand over overrides of its base; none if it is no cell."""
-    theme, _, cell = name.rpartition(SEPARATOR)[2].partition(".")
-    known = SEPARATOR in name and theme in THEMES
-    return frozenset(
-        key for one in (THEMES[theme].cells if known else ()) if one.name == cell for key in one.changes
-    )
+def cell_of(recipe: str) -> Cell | None:
+    """Return the cell that has this recipe name; None if it names none, or one of another version."""
+    _, separator, place = recipe.rpartition(SEPARATOR)
+    theme, _, name = place.partition(".")
+    cells = THEMES[theme].cells if separator and theme in THEMES else ()
+    return next((cell for cell in cells if cell.name == name), None)
 
 
 def cells_of(recipes: Sequence[str]) -> list[str]:
-    """Replace each theme among recipes, such as `mini_cascade_clip:sigma`, by its cells; others stay.
+    """Replace each theme among recipes, such as `mini_cascade_clip:sigma`, by its cells without the floor, which trains nothing; others stay.
 
     Raises:
-        UserError: a theme is unknown, or is for choices: grids of recipes may be scored on any split.
+        UserError: a theme is unknown, is for choices, as grids of recipes may be scored on any split, or self-trains, as
+            they only train.
     """
     each = []
     for name in recipes:
@@ -97,7 +97,11 @@ def cells_of(recipes: Sequence[str]) -> list[str]:
                 raise UserError(
                     f"{name} is for choices on validation pictures: run `cascade-clip ablation {place}`, or name its cells"
                 )
-            each += [cell_recipe(base, theme, cell) for cell in theme.cells]
+            if theme.without_self_training is not None:
+                raise UserError(
+                    f"{name} compares self-trainings, which a list of recipes does not run: run `cascade-clip ablation {place}`"
+                )
+            each += [cell_recipe(base, theme, cell) for cell in theme.cells if cell != FLOOR]
         else:
             each.append(name)
     return each

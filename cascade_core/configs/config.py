@@ -266,6 +266,20 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _check_penalties(self) -> Self:
+        stated = {
+            "evaluate.seen_penalty": self.evaluate.seen_penalty,
+            "self_train.strict_seen_penalty": self.self_train.strict_seen_penalty,
+        }
+        for key, penalty in stated.items():
+            if penalty and self.model.couples_classes:
+                raise UserError(
+                    f"{key}={penalty:g}, but with model.decoder={self.model.decoder!r} a class's score depends on which other classes "
+                    f"there are, so a penalty on seen classes has no meaning; give {key}=0"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_noise(self) -> Self:
         if self.train.vector_noise and self.model.text == "tokens":
             raise UserError(

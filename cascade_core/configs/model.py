@@ -262,6 +262,11 @@ class ModelConfig(Frozen):
         return self.trunk != "frozen" or self.decoder != "cosine" or self.tuned != "nothing"
 
     @property
+    def couples_classes(self) -> bool:
+        """Whether a class's logits depend on which other classes there are, so that a seen penalty has no meaning."""
+        return self.decoder == "cost_aggregation"
+
+    @property
     def reads_templates(self) -> bool:
         """Whether a class has a row for each prompt template."""
         return self.text != "mean"

@@ -46,6 +46,11 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         self.segmentor.check(self.class_vectors)
+        if self.penalty and self.segmentor.coupled_classes:
+            raise UserError(
+                f"seen penalty {self.penalty:g}: a class's score depends on which other classes there are in this model, so a penalty on "
+                "seen classes has no meaning; leave --seen-penalty out"
+            )
         ids = self.query_classes
         if ids is not None:
             assert len(ids) == len(self) - self.background_names, (

@@ -77,6 +77,11 @@ class MaskHead(Decoder):
         self.stages = nn.ModuleList(stages)
         self.cosines = cosines
 
+    def add_as_in_training(self) -> None:
+        """Add the cosines that training adds, if any."""
+        if self.cosines is not None:
+            self.cosines = self.cosines.as_in_training().eval()
+
     def parts(self, stage: int) -> tuple[ClassQuery, StageDecoder]:
         """Return the query map and the decoder of a stage, which several stages may share."""
         own, first = self.stages[stage], self.stages[0]

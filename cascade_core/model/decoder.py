@@ -50,6 +50,9 @@ class Decoder(nn.Module, ABC):
         (only,) = maps
         return only
 
+    def add_as_in_training(self) -> None:
+        """Compute, in evaluation mode too, what training computes, where that differs; in most decoders it does not."""
+
 
 Queries = Float[Tensor, "batch classes width"]
 Memory = Float[Tensor, "batch patches width"]

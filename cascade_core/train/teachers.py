@@ -12,7 +12,6 @@ from cascade_core.configs.config import RunConfig
 from cascade_core.configs.settings import TrainedSetting, is_self_training
 from cascade_core.configs.training_free import model_changes
 from cascade_core.model.build import build_segmentor
-from cascade_core.model.cascade import MaskHead
 from cascade_core.model.queries import ClassVectors
 from cascade_core.model.segmentor import GridLogits, Images, Segmentor
 from cascade_core.train.training_maps import half_precision
@@ -88,8 +87,7 @@ def _averaging(student: Segmentor, decay: float) -> Teacher:
     frozen = {id(weights): weights for weights in student.parameters() if not weights.requires_grad}
     names = tuple(name for name, weights in student.named_parameters() if weights.requires_grad)
     model = deepcopy(student, frozen).eval().requires_grad_(False)
-    if isinstance(model.decoder, MaskHead) and model.decoder.cosines is not None:
-        model.decoder.cosines = model.decoder.cosines.as_in_training().eval()
+    model.decoder.add_as_in_training()
     return Teacher(model, names, decay)
 
 

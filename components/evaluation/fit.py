@@ -87,6 +87,8 @@ def nothing_to_fit(job: EvaluationJob, among: Contest) -> str | None:
     """Say why no penalty can be fitted; None if one can."""
     if not job.manifest.config.model.trains:
         return "the model has no trained weights, so no class was favoured by training"
+    if job.vocabulary.segmentor.coupled_classes:
+        return "a class's score depends on which other classes there are, so a penalty has no meaning"
     if not among.unseen:
         return "the protocol has no unseen class"
     if not among.seen:

@@ -1,5 +1,6 @@
 """An evaluation: check its inputs, count pixels by true and predicted class, draw pictures, write tables."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +18,13 @@ from cascade_core.batches.transforms import to_picture
 from cascade_core.checkpoints.checkpoint import load_segmentor
 from cascade_core.checkpoints.manifest import CheckpointManifest, load_manifest
 from cascade_core.configs.config import DataConfig, EvalConfig
-from cascade_core.configs.settings import INFERENCE_SETTINGS, InferenceMap, PrecisionChoice, Synonyms
+from cascade_core.configs.settings import (
+    INFERENCE_SETTINGS,
+    InferenceMap,
+    PrecisionChoice,
+    Synonyms,
+    is_self_training,
+)
 from cascade_core.data.prepared import data_sha256, rows_of_split
 from cascade_core.datasets.catalogue import protocol as named_protocol
 from cascade_core.errors import UserError
@@ -50,6 +57,8 @@ from components.vectors.vector_files import (
     read_class_vectors,
     read_name_vectors,
 )
+
+log = logging.getLogger(__name__)
 
 NUM_PICTURES = 8
 """The number of pictures that an evaluation draws."""
@@ -136,6 +145,13 @@ def evaluation_job(
     )
     policy = config.evaluate.background if request.background is None else request.background
     synonyms = request.synonyms or config.evaluate.synonyms
+    own = manifest.config.self_train.extra_splits if request.target is None else ()
+    if is_self_training(manifest.setting) and request.split in own:
+        log.warning(
+            "the self-training of %s took the pictures of %s, without their labels: its scores there are no measure of other pictures",
+            checkpoint,
+            request.split,
+        )
     scored, candidates = scored_split(inputs.split, policy), inputs.split.foreground()
     if request.target is not None:
         candidates = target_split(candidates, manifest, seen=request.target_seen)

@@ -105,15 +105,15 @@ def run(
     `self_train.teacher=ema` or `training_free` lets another model make them, and `self_train.extra_splits=[val]` adds
     the pictures of a split without their labels.
 
-    As in training, overrides change the base of an ablation's cell, and what the cell sets stands.
+    As in training, overrides change the base of an ablation's cell, and what the cell sets stands: they are left out,
+    with a warning.
 
     Raises:
         UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown or has an option
-            of its own or changes the model of the checkpoint, the classes are not those of the checkpoint, a split has no pictures, the input folders do not fit together, the processes cannot share the batch evenly, or
+            of its own or changes the model of the checkpoint, the training is of a cell that self-trains in the other mode, the classes are not those of the checkpoint, a split has no pictures, the input folders do not fit together, the processes cannot share the batch evenly, or
             the teacher and the unlabelled pictures do not fit (see `Unlabelled.checked`).
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
-    from cascade_core.configs.ablations import cell_keys
     from cascade_core.configs.backbones import without_backbone
     from cascade_core.configs.changes import with_overrides
     from cascade_core.configs.overrides import refuse_stated, with_precision
@@ -123,7 +123,7 @@ def run(
     from components.artifacts.manifest import data_hash
     from components.inputs.reading import read_inputs
     from components.launching.processes import launched
-    from components.training.continued import check_same_classes, check_same_model
+    from components.training.continued import beside_cell, check_same_classes, check_same_model
     from components.training.fit import Fit, train_step
     from components.training.pseudo_labels import DEFAULT_CONFIDENCE, Unlabelled
 
@@ -145,10 +145,7 @@ def run(
             f"{trained / 'half'}: setting is {manifest.setting!r}; self-training starts from an inductive run"
         )
     stated = stated_precision(device_of(world_of(os.environ)), precision)
-    own = cell_keys(
-        manifest.config.recipe
-    )  # Overrides changed the base of the training's cell; the cell stands.
-    changes = {key: value for key, value in overrides.items() if key not in own}
+    changes = beside_cell(overrides, manifest.config.recipe, mode)
     changes = without_backbone(with_precision(changes, stated), manifest.config)
     changes |= {"self_train.mode": mode}
     config = with_overrides(manifest.config, changes)

@@ -1,15 +1,39 @@
 """What a training that continues another one has to have in common with it."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from cascade_core.checkpoints.manifest import CheckpointManifest
+from cascade_core.configs.ablations import cell_of
 from cascade_core.configs.config import RunConfig
 from cascade_core.errors import UserError
 from cascade_core.labels.class_split import ClassSplit
+
+log = logging.getLogger(__name__)
+
+
+def beside_cell(overrides: Mapping[str, Any], recipe: str, mode: str) -> dict[str, Any]:
+    """Return the overrides without those that the training's cell of an ablation sets, if its recipe is one; warn of these.
+
+    In a training overrides change the cell's base, and the cell stands. The same ones may come with a self-training.
+
+    Raises:
+        UserError: the cell self-trains in another mode.
+    """
+    cell = cell_of(recipe)
+    if cell is None:
+        return dict(overrides)
+    if cell.mode not in (None, mode):
+        raise UserError(
+            f"--mode {mode}: the training is of {recipe}, whose self-training is {cell.mode}; give --mode {cell.mode}"
+        )
+    for key in overrides.keys() & cell.changes.keys():
+        log.warning("override %s is left out: the recipe %s sets it", key, recipe)
+    return {key: value for key, value in overrides.items() if key not in cell.changes}
 
 
 def check_same_model(config: RunConfig, before: RunConfig, checkpoint: Path) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
@@ -37,7 +37,7 @@ standard deviation over seeds {seeds}; {role}. Rows in [{result.stem}.json]({res
 
 {table}
 The difference is that of {score} to the first row, in points, with its 95 % interval over seeds (Student's t, paired by seed).
-
+{failures}
 ![Scores of each setting]({result.stem}.svg)
 
 ## Claims
@@ -62,6 +62,7 @@ hold by chance. Neither interval covers another CLIP or another drawing of the t
 All themes: [{index}]({index}); how to run them: [ablations.md](../ablations.md).
 """
 FOR_CHOICES = "these scores are for choices, and the best of many is in part better by luck"
+FAILURE = "Of {setting}, seed {seed} has a hIoU of {own:.1f}, less than half of the median {median:.1f} over its seeds: this training failed, and counts like the others."
 COLLAPSES = """
 ## Collapses
 
@@ -220,6 +221,7 @@ def page(result: ThemeResult) -> str:
         num_claims=len(claims),
         by_chance=f"{(1 - CONFIDENCE) * len(claims):.1f}",
         claims="\n".join(f"| {' | '.join(cells)} |" for cells in claims),
+        failures=_failures(theme, result),
         collapses=_collapses(theme, result),
         use=(USE if theme.without_self_training is None else USE_OF_SELF_TRAININGS).format(
             recipe=result.recipe, separator=SEPARATOR, theme=theme
@@ -301,6 +303,20 @@ def _claim_cells(result: ThemeResult) -> Iterator[list[str]]:
         seeds, pictures = (None, None) if one is None else (one.over_seeds, one.over_pictures)
         cells = claim_cells(claim.score, better, worse, seeds=seeds, pictures=pictures)
         yield [claim.text, claim.source, *cells]
+
+
+def _failures(theme: Theme, result: ThemeResult) -> str:
+    """Name the trainings that are far below the others of their setting; those of self-trainings have a section of their own."""
+    lines = []
+    for cell in theme.cells:
+        values = _values(result.rows, cell.name, "hiou") if cell.mode is None else {}
+        middle = median(values.values()) if values else 0.0
+        lines += [
+            FAILURE.format(setting=cell.label, seed=seed, own=100 * own, median=100 * middle)
+            for seed, own in values.items()
+            if has_collapsed(own, middle)
+        ]
+    return f"\n{' '.join(lines)}\n" if lines else ""
 
 
 def _collapses(theme: Theme, result: ThemeResult) -> str:

@@ -1,8 +1,7 @@
 """Cascade-CLIP's ablations."""
 
-from cascade_core.configs.themes.theme import Cell, CellClaim, Theme, Value, before_last
+from cascade_core.configs.themes.theme import LAST_MAP, Cell, CellClaim, Theme, before_last
 
-LAST_MAP: dict[str, Value] = {"model.fusion": "none", "model.groups": []}
 NAIVE = {"model.fusion": "naive"}
 ONE_DECODER = {"model.decoders": "shared"}
 ONE_QUERY = {"model.query_projections": "shared"}

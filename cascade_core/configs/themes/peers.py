@@ -7,15 +7,11 @@ from cascade_core.configs.cat_seg import CLIP_SHARE, FULL_SIZE, HEAD, MINI_LR, M
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.model import CostAggregation
 from cascade_core.configs.otseg import TRANSPORT
-from cascade_core.configs.themes.cascade import LAST_MAP
-from cascade_core.configs.themes.theme import Cell, CellClaim, Theme
+from cascade_core.configs.themes.theme import LAST_MAP, Cell, CellClaim, Theme
 from cascade_core.configs.themes.zegclip import NO_PROMPTS
-from cascade_core.configs.training_free import without_training
 
 SPT_SEG = {"model.trunk": "spectral_prompts", "model.decoder": "two_frequency", "loss.kind": "focal_ssim"}
 """SPT-SEG in ZegCLIP's place. Its settings are not public: prompts, schedule and the focal weight are ZegCLIP's."""
-
-FLOOR = Cell("floor", "NACLIP, without training (the floor)", without_training("naclip"))
 
 
 def on_small_grids(small: Any, published: Any) -> Callable[[RunConfig], Any]:
@@ -41,7 +37,6 @@ PLUG_IN = Theme(
         Cell("frozen", "frozen CLIP", {**NO_PROMPTS, **LAST_MAP}),
         Cell("spt_seg_cascade", "SPT-SEG with Cascade", SPT_SEG),
         Cell("spt_seg", "SPT-SEG", {**SPT_SEG, **LAST_MAP}),
-        Cell("floor", "NACLIP, without training (the floor)", {**without_training("naclip"), **LAST_MAP}),
     ),
     tuple(
         CellClaim(f"Cascade helps {title}{where}", "Cascade-CLIP", score, f"{cell}_cascade", cell)
@@ -63,7 +58,6 @@ SPT_PARTS = Theme(
         Cell("no_spectrum", "without the spectral prompt", {**SPT_SEG, "model.trunk": "deep_prompts"}),
         Cell("no_frequencies", "ZegCLIP's decoder", {**SPT_SEG, "model.decoder": "masks"}),
         Cell("no_structure", "dice in place of SSIM", {**SPT_SEG, "loss.kind": "focal_dice"}),
-        FLOOR,
     ),
     (
         CellClaim("SPT-SEG beats ZegCLIP", "SPT-SEG", "hiou", "all", "none"),
@@ -88,7 +82,6 @@ OTSEG_PATHS = Theme(
             "decoder", "the decoder path alone at inference", {**TRANSPORT, "model.inference_map": "decoder"}
         ),
         Cell("scores", "the score path alone at inference", {**TRANSPORT, "model.inference_map": "scores"}),
-        FLOOR,
     ),
     (
         CellClaim("OTSeg+ beats ZegCLIP", "OTSeg", "hiou", "both", "zegclip"),
@@ -115,7 +108,6 @@ CAT_SEG = Theme(
             {**HEAD, **_HEAD_SIZES, **TUNED, "optim.clip_lr": _clip_lr},
         ),
         Cell("frozen", "its head on the frozen CLIP", {**HEAD, **_HEAD_SIZES}),
-        FLOOR,
     ),
     (
         CellClaim("tuning both towers helps", "CAT-Seg", "hiou", "tuned", "frozen"),

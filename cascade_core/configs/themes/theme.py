@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from cascade_core.configs.config import RunConfig
 from cascade_core.configs.settings import SelfTrainingMode
+from cascade_core.configs.training_free import without_training
 from cascade_core.runtime.listing import by_name
 
 Value = Any | Callable[[RunConfig], Any]
@@ -28,6 +29,12 @@ class Cell:
     mode: SelfTrainingMode | None = None
 
 
+LAST_MAP: dict[str, Value] = {"model.fusion": "none", "model.groups": []}
+"""The last map alone, without Cascade."""
+FLOOR = Cell("floor", "NACLIP, without training (the floor)", {**without_training("naclip"), **LAST_MAP})
+"""What the same CLIP does without training; every theme ends with it."""
+
+
 @dataclass(frozen=True)
 class CellClaim:
     """The claim that one cell has a higher score than another; cells by their names."""
@@ -41,10 +48,11 @@ class CellClaim:
 
 @dataclass(frozen=True)
 class Theme:
-    """A question of a paper: cells, of which the first is the published one, and claims about them.
+    """A question of a paper: cells, of which the first is the published one, and claims about them. The last cell is the floor.
 
     Attributes:
         score: the score by which cells are compared with the first.
+        cells: all but the floor, which is added.
         paper: what the paper or its released code says, in our words, with its figures where they are known.
         fusion: the fusion that the base recipe must have: "none" is ZegCLIP, "cascade" Cascade-CLIP.
         for_choices: whether its scores choose between the cells; then it is scored on validation pictures alone, and knows no unseen class.
@@ -58,6 +66,9 @@ class Theme:
     cells: tuple[Cell, ...]
     claims: tuple[CellClaim, ...]
     for_choices: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cells", (*self.cells, FLOOR))
 
     @property
     def base(self) -> Cell:

@@ -16,7 +16,9 @@ from torch import Tensor
 from cascade_core.batches.transforms import normalise, resize_image
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import Average, EvalConfig
+from cascade_core.configs.recipes import recipe
 from cascade_core.configs.settings import ScoreFunction
+from cascade_core.errors import UserError
 from cascade_core.inference.background import with_background
 from cascade_core.inference.label_maps import label_maps, label_photographs, view_batch
 from cascade_core.inference.labelling import best_classes, strips
@@ -150,6 +152,15 @@ def test_coupled_classes_come_all_at_once() -> None:
         for segmentor in (coupled, None)
     ]
     assert set(coupled.calls) == {3} and torch.equal(*labels)
+
+
+def test_coupled_classes_pay_no_penalty() -> None:
+    coupled = pixels(segmentor=Coupled())
+    with pytest.raises(UserError, match=r"seen penalty 0\.1: a class's score depends on which other"):
+        replace(coupled, seen=[0], seen_penalty=0.1)
+    for key in ("evaluate.seen_penalty", "self_train.strict_seen_penalty"):
+        with pytest.raises(UserError, match=f"{key}=0.2, but with .*; give {key}=0"):
+            recipe("mini_cat_seg", {key: 0.2})
 
 
 @settings(max_examples=20, deadline=None)

@@ -105,6 +105,16 @@ def test_a_model_without_trained_weights_has_nothing_to_fit(
     assert fitted.options == "" and fitted.reliability
 
 
+def test_coupled_classes_have_no_penalty_to_fit(
+    folders: Folders, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = evaluation_job({**folders.steps, "checkpoint": model}, Request("val", seen_penalty=0.0))
+    among = fitting.contest(job, ())
+    assert fitting.nothing_to_fit(job, among) is None
+    monkeypatch.setattr(type(job.vocabulary.segmentor), "coupled_classes", True)
+    assert "depends on which other classes there are" in str(fitting.nothing_to_fit(job, among))
+
+
 @pytest.mark.parametrize("penalty", [-0.1, 1.5, float("nan")])
 def test_a_penalty_that_is_no_probability_is_refused(
     penalty: float, folders: Folders, model: Path, tmp_path: Path

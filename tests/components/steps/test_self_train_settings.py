@@ -11,18 +11,32 @@ from safetensors.torch import load_file
 
 from cascade_core.batches.samples import WithUnlabelled
 from cascade_core.checkpoints.manifest import load_manifest
+from cascade_core.clip.weights import load_clip
 from cascade_core.configs.recipes import recipe
 from cascade_core.data.prepared import rows_of_split
 from cascade_core.datasets.catalogue import protocol
 from cascade_core.errors import UserError
 from cascade_core.labels.label_set import IGNORE
+from components.evaluation.job import Request, evaluation_job
 from components.inputs.reading import read_inputs
 from components.steps import self_train, train
-from components.training.continued import check_same_classes
+from components.training.continued import beside_cell, check_same_classes
 from components.training.resume_checkpoints import NEWEST
 from components.training.training_pictures import training_pictures
 from tests.components.conftest import RECIPE, SHORT, Folders, interrupt_after
 from tests.components.same_training import check_same_training
+from tests.tiny import write_tiny_checkpoint
+
+
+def test_scores_on_pictures_of_the_training_come_with_a_warning(
+    folders: Folders, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = recipe(RECIPE, {"self_train.extra_splits": ["val"]})
+    for setting, times in (("inductive", 0), ("transductive_strict", 1)):
+        write_tiny_checkpoint(tmp_path / setting, load_clip(folders.clip)[0], config, setting=setting)
+        for split in ("val", "test"):
+            evaluation_job({**folders.steps, "checkpoint": tmp_path / setting}, Request(split))
+        assert caplog.text.count("took the pictures of val, without their labels") == times
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +165,10 @@ def test_overrides_do_not_undo_the_cell_of_an_ablation(folders: Folders, tmp_pat
     )
     loss = load_manifest(run.final).config.loss
     assert (loss.dice_weight, loss.focal_weight) == (0.0, 7.0)
+    with pytest.raises(
+        UserError, match=r"self_training.c7, whose self-training is strict; give --mode strict"
+    ):
+        beside_cell({}, "mini_zegclip:self_training.c7", "oracle")
+    own = {"self_train.confidence": 0.9, "optim.weight_decay": 0.1}
+    assert beside_cell(own, "mini_zegclip:self_training.c7", "strict") == {"optim.weight_decay": 0.1}
+    assert beside_cell(own, "mini_zegclip", "strict") == own
