@@ -175,7 +175,7 @@ class ClassBlock(nn.Module):
         return pooled.unflatten(0, volume.shape[:2])
 
     def _attend(self, normed: Volume, guide: Float[Tensor, "pictures classes 1 1 guide"]) -> Volume:
-        queries, keys = (self._heads(_positive(part(normed, guide))) for part in (self.q, self.k))
+        queries, keys = (_positive(self._heads(part(normed, guide))) for part in (self.q, self.k))
         values = self._heads(self.v(normed))
         # All copies of the padding token are the same at every place: one of them, as often as it occurs.
         copies = max(0, self.tokens - normed.shape[1])
@@ -192,7 +192,8 @@ class ClassBlock(nn.Module):
 
 
 def _positive(vectors: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes width"]:
-    return F.elu(vectors) + 1
+    # Contiguous, as the products that follow make them anyway: torch's compiler mistakes the strides of `elu`'s gradient.
+    return F.elu(vectors.contiguous()) + 1
 
 
 def _resized(volume: Pooled, shape: torch.Size) -> Volume:

@@ -3,9 +3,12 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from cascade_core.clip.vision import VisionTransformer
-from cascade_core.configs.model import ClipConfig, ModelConfig
+from cascade_core.configs.cat_seg import LAST_BLOCK
+from cascade_core.configs.model import ClipConfig, CostAggregation, ModelConfig
 from cascade_core.model.build import build_segmentor
 from cascade_core.model.segmentor import Segmentor
 
@@ -48,3 +51,30 @@ def segmentor(seed: int = 1, **changes: Any) -> Segmentor:
 
 CASCADE = {"fusion": "cascade", "groups": ((0, 1), (2,))}
 NAIVE = {"fusion": "naive", "groups": ((0, 1), (2,))}
+SPT_SEG: dict[str, Any] = {"trunk": "spectral_prompts", "decoder": "two_frequency"}
+TRANSPORT: dict[str, Any] = {"decoder": "optimal_transport", "text": "templates"}
+COST = CostAggregation(width=8, window=2, class_tokens=5, guide_blocks=(0, 2))
+CAT_SEG: dict[str, Any] = {
+    "trunk": "frozen",
+    "num_prompts": 0,
+    "double_class_embedding": False,
+    "decoder": "cost_aggregation",
+    "last_block": LAST_BLOCK,
+    "decoder_heads": 2,
+    "decoder_layers": 1,
+    "feedforward_ratio": 2,
+    "cost": COST,
+}
+TUNED: dict[str, Any] = {"tuned": "queries_values", "text": "tokens"}
+
+
+def classes_for(model: Segmentor, count: int = 5) -> Tensor:
+    """Return what stands for `count` classes in a small model: a vector each, one of each of two templates, or tokens."""
+    generator = torch.Generator().manual_seed(5)
+    match model.config.text:
+        case "tokens":
+            return torch.randint(CLIP.vocab_size, (count, 1, CLIP.context_length), generator=generator)
+        case "templates":
+            return F.normalize(torch.randn(count, 2, CLIP.embed_dim, generator=generator), dim=-1)
+        case _:
+            return F.normalize(torch.randn(count, CLIP.embed_dim, generator=generator), dim=-1)

@@ -15,7 +15,7 @@ from cascade_core.clip.transformer import ResidualBlock
 from cascade_core.clip.vision import VisionTransformer, resize_position_grid
 from cascade_core.configs.cat_seg import LAST_BLOCK
 from cascade_core.configs.config import OptimConfig
-from cascade_core.configs.model import CostAggregation, LastBlock
+from cascade_core.configs.model import LastBlock
 from cascade_core.configs.recipes import recipe
 from cascade_core.engines.graph import Exportable
 from cascade_core.errors import UserError
@@ -27,24 +27,12 @@ from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
 from cascade_core.train.optim import build_optimizer
 
 from .cost_in_loops import logits_of, may_see
-from .small import CLIP, config, segmentor, visual
-
-COST = {"width": 8, "window": 2, "class_tokens": 5, "guide_blocks": (0, 2)}
-CAT_SEG: dict[str, Any] = {
-    "trunk": "frozen",
-    "num_prompts": 0,
-    "double_class_embedding": False,
-    "decoder": "cost_aggregation",
-    "last_block": LAST_BLOCK,
-    "decoder_heads": 2,
-    "decoder_layers": 2,
-    "feedforward_ratio": 2,
-}
+from .small import CAT_SEG, CLIP, COST, TUNED, config, segmentor, visual
 
 
 def _model(layers: int = 1, **cost: Any) -> Segmentor:
     """Return a model whose padding tokens are not the zeros with which they start."""
-    model = segmentor(**CAT_SEG | {"decoder_layers": layers, "cost": CostAggregation(**{**COST, **cost})})
+    model = segmentor(**CAT_SEG | {"decoder_layers": layers, "cost": COST.model_copy(update=cost)})
     generator = torch.Generator().manual_seed(2)
     for name, weight in model.decoder.named_parameters():
         if "padding" in name:
@@ -111,7 +99,7 @@ def test_a_picture_has_its_logits_in_any_batch(classes: int) -> None:
 
 @torch.no_grad()
 def test_one_class_too_many_drops_the_one_with_the_lowest_peak() -> None:
-    settings = CAT_SEG | {"cost": CostAggregation(**{**COST, "class_tokens": 256})}
+    settings = CAT_SEG | {"cost": COST.model_copy(update={"class_tokens": 256})}
     model, vectors = segmentor(**settings), _vectors(257)
     images = _images(16)
     logits = model.grid_logits(images, vectors)
@@ -205,11 +193,14 @@ def test_a_graph_is_refused_with_the_part_that_follows_the_size() -> None:
     ("changes", "message"),
     [
         ({"cost": {"width": 8}}, "needs decoder='cost_aggregation'"),
-        ({**CAT_SEG, "cost": {**COST, "guide_blocks": (2, 3)}}, r"within 0\.\.2 of a 4-block CLIP"),
-        ({**CAT_SEG, "cost": {**COST, "guide_blocks": (2, 0)}}, "in ascending order"),
-        ({**CAT_SEG, "decoder_heads": 3, "cost": COST}, "decoder_heads=3 must divide cost.width=8"),
-        ({**CAT_SEG, "cost": COST, "fusion": "naive", "groups": ((1,),)}, "reads the last map only"),
-        ({**CAT_SEG, "cost": COST, "trunk": "deep_prompts", "num_prompts": 1}, "gives patches only"),
+        (
+            {**CAT_SEG, "cost": {**COST.model_dump(), "guide_blocks": (2, 3)}},
+            r"within 0\.\.2 of a 4-block CLIP",
+        ),
+        ({**CAT_SEG, "cost": {**COST.model_dump(), "guide_blocks": (2, 0)}}, "in ascending order"),
+        ({**CAT_SEG, "decoder_heads": 3}, "decoder_heads=3 must divide cost.width=8"),
+        ({**CAT_SEG, "fusion": "naive", "groups": ((1,),)}, "reads the last map only"),
+        ({**CAT_SEG, "trunk": "deep_prompts", "num_prompts": 1}, "gives patches only"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -257,9 +248,6 @@ def test_another_backbone_has_guides_at_the_same_depth() -> None:
     assert recipe("cat_seg_frozen_voc12", {"clip": "ViT-L-14"}).model.cost.guide_blocks == (7, 15)
 
 
-TUNED = {"tuned": "queries_values", "text": "tokens"}
-
-
 def _tuned(templates: int = 1) -> tuple[Segmentor, Tensor, Tensor]:
     """Return a tuned model, tokens of three classes, and the vectors that its text tower makes of them."""
     with torch.random.fork_rng(devices=[]):
@@ -267,7 +255,7 @@ def _tuned(templates: int = 1) -> tuple[Segmentor, Tensor, Tensor]:
         text = TextTransformer(CLIP)
         tokens = torch.randint(1, CLIP.vocab_size - 1, (3, templates, CLIP.context_length))
     tokens[..., 3] = CLIP.vocab_size - 1  # the end; nothing after it counts
-    settings = config(**CAT_SEG, **TUNED, cost=CostAggregation(**COST))
+    settings = config(**CAT_SEG, **TUNED)
     model = build_segmentor(settings, visual(), seed=1, text=text).eval()
     with torch.no_grad():
         each = [F.normalize(text.encode_text(tokens[:, place]), dim=-1) for place in range(templates)]
@@ -279,7 +267,7 @@ def _tuned(templates: int = 1) -> tuple[Segmentor, Tensor, Tensor]:
 @pytest.mark.parametrize("templates", [1, 2])
 def test_tokens_give_the_logits_of_their_vectors(templates: int) -> None:
     model, tokens, vectors = _tuned(templates)
-    frozen = segmentor(**CAT_SEG, cost=CostAggregation(**COST))
+    frozen = segmentor(**CAT_SEG)
     frozen.decoder.load_state_dict(model.decoder.state_dict())
     expected = frozen.grid_logits(_images(), vectors)
     torch.testing.assert_close(model.grid_logits(_images(), tokens), expected)

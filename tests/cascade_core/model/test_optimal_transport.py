@@ -14,10 +14,8 @@ from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.optimal_transport import TransportDecoder
 from cascade_core.model.segmentor import Segmentor, trainable_parameter_count
 
-from .small import CLIP, config, segmentor
+from .small import CLIP, TRANSPORT, config, segmentor
 from .transport_in_loops import maps_of
-
-TRANSPORT = {"decoder": "optimal_transport", "text": "templates"}
 
 
 def _vectors(classes: int = 3, templates: int = 4) -> Tensor:

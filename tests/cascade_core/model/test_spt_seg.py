@@ -14,10 +14,10 @@ from cascade_core.model.decoder import names_without_gradient
 from cascade_core.model.segmentor import trainable_parameter_count
 from cascade_core.model.spectral import SpectralPrompt
 
-from .small import CASCADE, segmentor
+from .small import CASCADE, SPT_SEG, segmentor
 
 # Of other seeds the gate, whose direction is random, closes for all patches of so narrow a model.
-SPT: dict[str, Any] = {"seed": 6, "trunk": "spectral_prompts", "decoder": "two_frequency"}
+SPT: dict[str, Any] = {"seed": 6, **SPT_SEG}
 
 
 def inputs(height: int = 32, width: int = 32) -> tuple[torch.Tensor, torch.Tensor]:

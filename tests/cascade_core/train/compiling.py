@@ -1,4 +1,4 @@
-"""Compile small segmentors: `python -m tests.cascade_core.train.compiling one_graph` (or `three_steps`, or `on_a_gpu`).
+"""Compile small segmentors: `python -m tests.cascade_core.train.compiling one_graph` (or another of `FUNCTIONS`).
 
 It runs in its own process, because torch cannot compile the tests' shape checks. It prints JSON.
 """
@@ -7,6 +7,7 @@ import json
 import sys
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
@@ -16,12 +17,15 @@ from torch._dynamo.utils import counters
 from cascade_core.batches.samples import Batch
 from cascade_core.clip.vision import VisionTransformer
 from cascade_core.configs.config import Compile, OptimConfig
+from cascade_core.model import optimal_transport
 from cascade_core.model.build import build_segmentor
+from cascade_core.model.segmentor import Segmentor
+from cascade_core.model.sinkhorn import sinkhorn
 from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
-from cascade_core.train.training_maps import data_parallel
-from tests.cascade_core.model.small import CASCADE, segmentor
+from cascade_core.train.training_maps import data_parallel, half_precision
+from tests.cascade_core.model.small import CASCADE, CAT_SEG, SPT_SEG, TRANSPORT, TUNED, classes_for, segmentor
 from tests.tiny import TINY_CLIP, tiny_config
 
 STEPS = 3
@@ -55,17 +59,32 @@ def _gradients_in_half_precision(images: Tensor, vectors: Tensor) -> float:
     Without dropout: a traced backward pass may draw it differently.
     """
     model = segmentor(**CASCADE, dropout=0.0).train()
+    return _differences(model, images, vectors, mixed=True)[1]
+
+
+def maps_and_gradients(**changes: Any) -> dict[str, float]:
+    """Compile a method's training in single precision; return how far maps and gradients are from the plain model's.
+
+    Three iterations of a transport plan: each adds to the graph, and 50 take half a minute.
+    """
+    model = segmentor(**changes, dropout=0.0).train()
+    with patch.object(optimal_transport, "sinkhorn", partial(sinkhorn, iterations=3)):
+        maps, gradients = _differences(model, torch.randn(2, 3, 32, 32), classes_for(model), mixed=False)
+    return {"maps": maps, "gradients": gradients, "graphs": counters["stats"]["unique_graphs"]}
+
+
+def _differences(model: Segmentor, images: Tensor, classes: Tensor, *, mixed: bool) -> list[float]:
+    """Return the relative difference between the traced and the plain model, of the maps and of the gradients."""
     traced = torch.compile(model.training_maps, fullgraph=True, dynamic=False, backend="aot_eager")
-    gradients = []
+    values = []
     for call in (model.training_maps, traced):
         model.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16):
-            (logits,) = call(images, vectors)
-        logits.square().sum().backward()
-        gradients.append(
-            torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
-        )
-    return float((gradients[0] - gradients[1]).norm() / gradients[0].norm())
+        with half_precision(torch.device("cpu"), mixed):
+            maps = torch.cat([one.flatten() for one in call(images, classes)])
+        maps.square().sum().backward()
+        gradients = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
+        values.append((maps.detach(), torch.cat(gradients)))
+    return [float((one - other).norm() / one.norm()) for one, other in zip(*values, strict=True)]
 
 
 def three_steps(device: str = "cpu") -> dict[str, Any]:
@@ -110,8 +129,18 @@ def _batch(classes: int) -> Batch:
     return Batch(("one", "two"), torch.randn(2, 3, 32, 32), labels, torch.zeros(2, 32, 32, dtype=torch.bool))
 
 
+FUNCTIONS = {
+    "one_graph": one_graph,
+    "three_steps": three_steps,
+    "on_a_gpu": partial(three_steps, "cuda"),
+    # Of other seeds the gate closes for all patches.
+    "spt_seg": partial(maps_and_gradients, seed=6, **SPT_SEG),
+    "otseg": partial(maps_and_gradients, **TRANSPORT),
+    "cat_seg": partial(maps_and_gradients, **CAT_SEG, **TUNED),
+    "cat_seg_frozen": partial(maps_and_gradients, **CAT_SEG),
+}
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    functions = {"one_graph": one_graph, "three_steps": three_steps, "on_a_gpu": partial(three_steps, "cuda")}
-    print(json.dumps(functions[sys.argv[1]]()))
+    print(json.dumps(FUNCTIONS[sys.argv[1]]()))

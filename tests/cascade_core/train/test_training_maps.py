@@ -41,6 +41,15 @@ def test_trunk_and_decoder_compile_to_one_graph() -> None:
     assert max(differences.values()) < 1e-5, differences
 
 
+@pytest.mark.slow  # 5 to 20 seconds each
+@pytest.mark.parametrize("method", ["spt_seg", "otseg", "cat_seg", "cat_seg_frozen"])
+def test_other_methods_compile_to_one_graph_too(method: str) -> None:
+    differences = _results(method)
+    assert differences.pop("graphs") == 1
+    assert differences.keys() == {"maps", "gradients"}
+    assert max(differences.values()) < 1e-5, differences
+
+
 def _assert_three_steps_alike(results: dict[str, Any]) -> None:
     (plain, plain_graphs), (compiled, compiled_graphs) = results["never"], results["always"]
     assert (plain_graphs, compiled_graphs) == (0, 1)
