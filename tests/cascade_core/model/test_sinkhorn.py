@@ -19,22 +19,51 @@ def _cosines(seed: int, *, templates: int, patches: int, width: int = 6) -> Tens
 
 @pytest.mark.parametrize("templates", [2, 3, 6, 8])
 @pytest.mark.parametrize("width", [6, 16, 64])
-def test_every_patch_and_text_has_its_share(templates: int, width: int) -> None:
+def test_every_text_has_its_share(templates: int, width: int) -> None:
     plan = sinkhorn(_cosines(width, templates=templates, patches=64, width=width))
     torch.testing.assert_close(plan.sum(dim=-1) * templates, torch.ones(2, 3, templates), atol=1e-5, rtol=0)
-    assert ((plan.sum(dim=-2) - 1 / 64).abs() < 1e-3).all()
     assert (plan >= 0).all()
 
 
-def test_shares_are_within_a_thousandth_at_full_size() -> None:
-    plan = sinkhorn(_cosines(0, templates=8, patches=1024, width=8))
-    assert float((plan.sum(dim=-2) * 1024 - 1).abs().max()) < 1e-3
+@pytest.mark.parametrize(
+    ("width", "patches", "bound"),
+    [
+        (4, 64, 3e-2),
+        (6, 64, 3e-2),
+        (8, 64, 1e-2),
+        (16, 64, 5e-4),
+        (64, 64, 1e-6),
+        (4, 1024, 2e-2),
+        (6, 1024, 5e-3),
+        (8, 1024, 1e-3),
+        (16, 1024, 1e-5),
+        (64, 1024, 1e-6),
+        (512, 1024, 1e-6),
+    ],
+)
+def test_a_patchs_share_is_as_near_as_the_docs_state(width: int, patches: int, bound: float) -> None:
+    """`docs/methods.md` has these bounds, of 20 draws for each number of texts; none is more than five times too wide."""
+    draws = range(20 if width < 64 else 2)
+    worst = 0.0
+    for templates in (2, 3, 6, 8):
+        cosines = [_cosines(seed, templates=templates, patches=patches, width=width) for seed in draws]
+        shares = patches * sinkhorn(torch.cat(cosines)).sum(dim=-2)
+        worst = max(worst, float((shares - 1).abs().max()))
+    assert worst <= bound, worst
+    assert worst > bound / 5 or bound == 1e-6, worst
 
 
 def test_the_plan_is_that_of_the_published_iterations() -> None:
     scores = _cosines(1, templates=3, patches=5).double()[:1, :1]
     expected = plan_of(scores[0, 0].mT)
     torch.testing.assert_close(sinkhorn(scores)[0, 0].mT, expected, atol=1e-12, rtol=1e-9)
+
+
+def test_the_published_addition_scales_a_plan_by_its_texts() -> None:
+    scores = _cosines(1, templates=3, patches=5).double()[0, 0].mT
+    torch.testing.assert_close(
+        plan_of(scores, added=1e-8), (1 + 3 * 1e-8) * plan_of(scores), atol=0, rtol=1e-12
+    )
 
 
 def test_one_text_gets_the_same_share_of_every_patch() -> None:

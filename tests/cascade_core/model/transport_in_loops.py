@@ -12,17 +12,20 @@ from cascade_core.model.trunk import TrunkFeatures
 EPSILON, ITERATIONS = 0.05, 50
 
 
-def plan_of(scores: Tensor, iterations: int = ITERATIONS) -> Tensor:
-    """Return the plan of one picture and class, [patches, texts], by the published iterations over logarithms."""
+def plan_of(scores: Tensor, iterations: int = ITERATIONS, *, added: float = 0.0) -> Tensor:
+    """Return the plan of one picture and class, [patches, texts], by the published iterations over logarithms.
+
+    The released code has `added`, 1e-8, beside the shares in the logarithms.
+    """
     patches, texts = scores.shape
     u, v = torch.zeros(patches, dtype=scores.dtype), torch.zeros(texts, dtype=scores.dtype)
     for _ in range(iterations):
         for m in range(patches):
             moves = [(scores[m, n] - 1 + u[m] + v[n]) / EPSILON for n in range(texts)]
-            u[m] += EPSILON * (math.log(1 / patches) - torch.stack(moves).logsumexp(0))
+            u[m] += EPSILON * (math.log(1 / patches + added) - torch.stack(moves).logsumexp(0))
         for n in range(texts):
             moves = [(scores[m, n] - 1 + u[m] + v[n]) / EPSILON for m in range(patches)]
-            v[n] += EPSILON * (math.log(1 / texts) - torch.stack(moves).logsumexp(0))
+            v[n] += EPSILON * (math.log(1 / texts + added) - torch.stack(moves).logsumexp(0))
     return torch.exp((scores - 1 + u[:, None] + v[None, :]) / EPSILON)
 
 
