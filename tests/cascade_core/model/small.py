@@ -66,6 +66,16 @@ CAT_SEG: dict[str, Any] = {
     "cost": COST,
 }
 TUNED: dict[str, Any] = {"tuned": "queries_values", "text": "tokens"}
+METHODS: dict[str, dict[str, Any]] = {
+    "zegclip": {},
+    "cascade_clip": CASCADE,
+    "spt_seg": {"seed": 6, **SPT_SEG},  # of other seeds the gate closes for all patches
+    "spt_seg_cascade": {"seed": 6, **SPT_SEG, **CASCADE},
+    "otseg": TRANSPORT,
+    "cat_seg": {**CAT_SEG, **TUNED},
+    "cat_seg_frozen": CAT_SEG,
+}
+"""The arguments of `segmentor` for each method that has a trained decoder of its own."""
 
 
 def classes_for(model: Segmentor, count: int = 5) -> Tensor:
@@ -73,7 +83,8 @@ def classes_for(model: Segmentor, count: int = 5) -> Tensor:
     generator = torch.Generator().manual_seed(5)
     match model.config.text:
         case "tokens":
-            return torch.randint(CLIP.vocab_size, (count, 1, CLIP.context_length), generator=generator)
+            ids = torch.randint(CLIP.vocab_size, (count, 1, CLIP.context_length), generator=generator)
+            return ids.float()  # as everything else that stands for classes
         case "templates":
             return F.normalize(torch.randn(count, 2, CLIP.embed_dim, generator=generator), dim=-1)
         case _:

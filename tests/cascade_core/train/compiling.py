@@ -25,7 +25,7 @@ from cascade_core.train.loop import train
 from cascade_core.train.optim import build_optimizer
 from cascade_core.train.supervision import Supervision
 from cascade_core.train.training_maps import data_parallel, half_precision
-from tests.cascade_core.model.small import CASCADE, CAT_SEG, SPT_SEG, TRANSPORT, TUNED, classes_for, segmentor
+from tests.cascade_core.model.small import CASCADE, METHODS, classes_for, segmentor
 from tests.tiny import TINY_CLIP, tiny_config
 
 STEPS = 3
@@ -133,11 +133,10 @@ FUNCTIONS = {
     "one_graph": one_graph,
     "three_steps": three_steps,
     "on_a_gpu": partial(three_steps, "cuda"),
-    # Of other seeds the gate closes for all patches.
-    "spt_seg": partial(maps_and_gradients, seed=6, **SPT_SEG),
-    "otseg": partial(maps_and_gradients, **TRANSPORT),
-    "cat_seg": partial(maps_and_gradients, **CAT_SEG, **TUNED),
-    "cat_seg_frozen": partial(maps_and_gradients, **CAT_SEG),
+    **{
+        method: partial(maps_and_gradients, **METHODS[method])
+        for method in ("spt_seg", "otseg", "cat_seg", "cat_seg_frozen")
+    },
 }
 
 if __name__ == "__main__":
