@@ -22,7 +22,7 @@ from cascade_core.configs.themes.cascade import (
 from cascade_core.configs.themes.peers import CAT_SEG, OTSEG_PATHS, PLUG_IN, SPT_PARTS
 from cascade_core.configs.themes.scoring import PLUS, penalties
 from cascade_core.configs.themes.self_training import self_training
-from cascade_core.configs.themes.theme import FLOOR, Cell, Theme
+from cascade_core.configs.themes.theme import Cell, Theme
 from cascade_core.configs.themes.zegclip import DESIGNS, LOSS_WEIGHTS, PROMPT_DEPTH, PROMPT_NUMBER
 from cascade_core.errors import UserError
 from cascade_core.runtime.listing import by_name
@@ -73,11 +73,10 @@ def cell_recipe(base: str, theme: Theme, cell: Cell) -> str:
     return f"{base}{SEPARATOR}{theme.name}.{cell.name}"
 
 
-def cell_of(recipe: str) -> Cell | None:
-    """Return the cell that has this recipe name; None if it names none, or one of another version."""
-    _, separator, place = recipe.rpartition(SEPARATOR)
-    theme, _, name = place.partition(".")
-    cells = THEMES[theme].cells if separator and theme in THEMES else ()
+def cell_of(method: str) -> Cell | None:
+    """Return the cell with this method, `THEME.CELL`; None if it is none, or one of another version."""
+    theme, _, name = method.partition(".")
+    cells = THEMES[theme].cells if theme in THEMES else ()
     return next((cell for cell in cells if cell.name == name), None)
 
 
@@ -85,8 +84,8 @@ def cells_of(recipes: Sequence[str]) -> list[str]:
     """Replace each theme among recipes, such as `mini_cascade_clip:sigma`, by its cells without the floor, which trains nothing; others stay.
 
     Raises:
-        UserError: a theme is unknown, is for choices, as grids of recipes may be scored on any split, or self-trains, as
-            they only train.
+        UserError: a theme is unknown, is for choices, as lists of recipes may be scored on any split, or compares modes of
+            self-training, of which a list has one.
     """
     each = []
     for name in recipes:
@@ -99,9 +98,10 @@ def cells_of(recipes: Sequence[str]) -> list[str]:
                 )
             if theme.without_self_training is not None:
                 raise UserError(
-                    f"{name} compares self-trainings, which a list of recipes does not run: run `cascade-clip ablation {place}`"
+                    f"{name} compares modes of self-training, and a list of recipes has one mode for all: run `cascade-clip "
+                    f"ablation {place}` on a workstation"
                 )
-            each += [cell_recipe(base, theme, cell) for cell in theme.cells if cell != FLOOR]
+            each += [cell_recipe(base, theme, cell) for cell in theme.settings]
         else:
             each.append(name)
     return each

@@ -82,6 +82,26 @@ def training_free(method: str, clip: ClipConfig) -> RunConfig:
     )
 
 
+NEEDS_TRAINING = (
+    "text",
+    "tuned",
+    "inference_map",
+    "cost",
+    "mid_projection_init",
+    "mid_projection_trains",
+    "mid_projection_seed",
+    "aggregation",
+    "aggregation_sigma",
+    "decoders",
+    "query_projections",
+    "prompt_depth",
+    "picture_cosine",
+    "patch_cosine",
+    "cosines_in_training",
+)
+"""Settings of a model that trains, at whose published values nothing is refused without it."""
+
+
 def model_changes(method: str) -> dict[str, Any]:
     """Return the fields of `ModelConfig` that make a model training-free by this method."""
     return {
@@ -96,9 +116,14 @@ def model_changes(method: str) -> dict[str, Any]:
 
 
 def without_training(method: str) -> dict[str, Any]:
-    """Return the overrides that turn a recipe that trains into this method on the same CLIP and the same windows."""
+    """Return the overrides that turn a recipe that trains into this method on the same CLIP, pictures, windows and templates."""
     return {
+        **{f"model.{name}": ModelConfig.model_fields[name].default for name in NEEDS_TRAINING},
         **{f"model.{field}": value for field, value in model_changes(method).items()},
+        "loss.distil_weight": 0.0,
+        "train.vector_noise": 0.0,
+        "self_train.start_iteration": None,
+        "self_train.teacher": "self",
         "loss.kind": "cross_entropy",
         "evaluate.average": "logits",
         "evaluate.synonyms": "maximum",

@@ -77,7 +77,7 @@ class MaskHead(Decoder):
         self.stages = nn.ModuleList(stages)
         self.cosines = cosines
 
-    def add_as_in_training(self) -> None:
+    def compute_as_in_training(self) -> None:
         """Add the cosines that training adds, if any."""
         if self.cosines is not None:
             self.cosines = self.cosines.as_in_training().eval()

@@ -50,7 +50,7 @@ class Decoder(nn.Module, ABC):
         (only,) = maps
         return only
 
-    def add_as_in_training(self) -> None:
+    def compute_as_in_training(self) -> None:
         """Compute, in evaluation mode too, what training computes, where that differs; in most decoders it does not."""
 
 

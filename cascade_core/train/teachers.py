@@ -87,7 +87,7 @@ def _averaging(student: Segmentor, decay: float) -> Teacher:
     frozen = {id(weights): weights for weights in student.parameters() if not weights.requires_grad}
     names = tuple(name for name, weights in student.named_parameters() if weights.requires_grad)
     model = deepcopy(student, frozen).eval().requires_grad_(False)
-    model.decoder.add_as_in_training()
+    model.decoder.compute_as_in_training()
     return Teacher(model, names, decay)
 
 

@@ -66,10 +66,12 @@ def write_manifest(
     inputs: Mapping[str, Path],
     parameters: Mapping[str, Any],
     hashes: Mapping[str, str] | None = None,
+    commit: str | None = None,
 ) -> StepManifest:
     """Write `manifest.json` into a step's folder, and return it; write all other files first.
 
-    `hashes` holds the inputs' content hashes that are known already, such as that of a data set.
+    `hashes` holds the inputs' content hashes that are known already, such as that of a data set; `commit` is that of the code
+    when the step began, or that of now if left out.
 
     Raises:
         UserError: an input does not exist.
@@ -86,7 +88,7 @@ def write_manifest(
             for name, path in inputs.items()
         },
         parameters=dict(parameters),
-        commit=git_commit(),
+        commit=commit or git_commit(),
         python=platform.python_version(),
         packages={name: version for name in PACKAGES if (version := _installed_version(name))},
     )

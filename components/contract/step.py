@@ -109,7 +109,6 @@ class Step(Generic[P, R]):
         call = Call(self, kwargs)
         if call.arguments[self.output] is not None:
             call.arguments[self.output] = kwargs[self.output] = call.checked(call.out)
-            git_commit()  # The manifest states the first answer: that of now, before somebody changes the files of a long step.
         call.check_folders()
         return self.function(call, *args, **kwargs)
 
@@ -158,6 +157,7 @@ class Call:
         self.step = called
         defaults = {name: stated.default for name, stated in called.parameters.items() if not stated.required}
         self.arguments: dict[str, Any] = {**defaults, **arguments}
+        self.commit = git_commit()  # now, as files may change while a long step runs
 
     @property
     def out(self) -> Path:
@@ -261,6 +261,7 @@ class Call:
                 inputs=self.inputs if inputs is None else inputs,
                 parameters=recorded,
                 hashes=work.hashes,
+                commit=self.commit,
             )
 
 

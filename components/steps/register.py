@@ -192,5 +192,7 @@ def run(
         content = {"name": name, "version": version, "champion": decided.promote, "uri": registered.uri}
         write_json(folder / MODEL_FILE, {**content, "reason": decided.reason})
         parameters = {"name": name, **decided.margins.model_dump()}
-        write_manifest(folder, step=call.step.name, inputs=call.inputs, parameters=parameters)
+        write_manifest(
+            folder, step=call.step.name, inputs=call.inputs, parameters=parameters, commit=call.commit
+        )
     return registered

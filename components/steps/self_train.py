@@ -110,7 +110,7 @@ def run(
 
     Raises:
         UserError: the half-way checkpoint is missing or of a supervised run, an override is unknown or has an option
-            of its own or changes the model of the checkpoint, the training is of a cell that self-trains in the other mode, the classes are not those of the checkpoint, a split has no pictures, the input folders do not fit together, the processes cannot share the batch evenly, or
+            of its own or changes the model of the checkpoint, the classes are not those of the checkpoint, a split has no pictures, the input folders do not fit together, the processes cannot share the batch evenly, or
             the teacher and the unlabelled pictures do not fit (see `Unlabelled.checked`).
     """
     from cascade_core.checkpoints.checkpoint import load_segmentor
@@ -145,7 +145,7 @@ def run(
             f"{trained / 'half'}: setting is {manifest.setting!r}; self-training starts from an inductive run"
         )
     stated = stated_precision(device_of(world_of(os.environ)), precision)
-    changes = beside_cell(overrides, manifest.config.recipe, mode)
+    changes = beside_cell(overrides, manifest.config.method, mode)
     changes = without_backbone(with_precision(changes, stated), manifest.config)
     changes |= {"self_train.mode": mode}
     config = with_overrides(manifest.config, changes)

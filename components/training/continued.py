@@ -16,23 +16,20 @@ from cascade_core.labels.class_split import ClassSplit
 log = logging.getLogger(__name__)
 
 
-def beside_cell(overrides: Mapping[str, Any], recipe: str, mode: str) -> dict[str, Any]:
-    """Return the overrides without those that the training's cell of an ablation sets, if its recipe is one; warn of these.
+def beside_cell(overrides: Mapping[str, Any], method: str, mode: str) -> dict[str, Any]:
+    """Return the overrides without those that the training's cell of an ablation sets, if its method is one; warn of these, and of another mode.
 
     In a training overrides change the cell's base, and the cell stands. The same ones may come with a self-training.
-
-    Raises:
-        UserError: the cell self-trains in another mode.
     """
-    cell = cell_of(recipe)
+    cell = cell_of(method)
     if cell is None:
         return dict(overrides)
     if cell.mode not in (None, mode):
-        raise UserError(
-            f"--mode {mode}: the training is of {recipe}, whose self-training is {cell.mode}; give --mode {cell.mode}"
+        log.warning(
+            "self-training in mode %s; the cell %s of the training is of mode %s", mode, method, cell.mode
         )
     for key in overrides.keys() & cell.changes.keys():
-        log.warning("override %s is left out: the recipe %s sets it", key, recipe)
+        log.warning("override %s is left out: the cell %s sets it", key, method)
     return {key: value for key, value in overrides.items() if key not in cell.changes}
 
 

@@ -157,7 +157,7 @@ class ThemeResult(BaseModel):
     @property
     def stem(self) -> str:
         """The name of its files."""
-        return file_stem(self.theme, self.recipe, self.rows[0].measured_by)
+        return file_stem(self.theme, self.recipe, self.rows[0].protocol)
 
     @classmethod
     def read(cls, file: Path) -> "ThemeResult":

@@ -6,8 +6,11 @@ interrupted call resumes, and no training is done twice.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from cascade_core.configs.ablations import THEMES, cell_overrides, cell_recipe, named_theme
 from cascade_core.configs.config import RunConfig
@@ -358,16 +361,26 @@ def _measured(
     ]
     counts = {key: read_counts(model.evaluation) for key, model in models.items()}
     known = {key: own for key, own in counts.items() if own is not None}
+    base = named_recipe(grid.base, grid.overrides)
     return ThemeResult(
         theme=grid.theme.name,
         recipe=grid.base,
         command=command,
         split=split,
         seeds=tuple(grid.seeds),
-        overrides=grid.cell_overrides(),
+        overrides={name: _differing(own, base) for name, own in grid.cell_overrides().items()},
         rows=tuple(rows),
         differences=tuple(differences(grid.theme, rows, known)),
     )
+
+
+def _differing(changes: Mapping[str, Any], base: RunConfig) -> dict[str, Any]:
+    """Return the changes whose value differs from the base's, as JSON values: those that a page shows."""
+    plain = {
+        key: (to_jsonable_python(value), to_jsonable_python(reduce(getattr, key.split("."), base)))
+        for key, value in changes.items()
+    }
+    return {key: value for key, (value, before) in plain.items() if value != before}
 
 
 def _model(run: CellRun, plan: ChainPlan) -> Measured[Path]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cascade_core.configs.recipes import METHOD_NAMES
+from cascade_core.configs.recipes import METHOD_NAMES, recipe
 from cascade_core.configs.training_free import LAST_BLOCKS
 from cascade_core.errors import UserError
 from cascade_core.runtime.files import new_file, write_json
@@ -131,11 +131,12 @@ def run(
     for path in (markdown, rows_json):
         writable_file(path)
     accuracy = read_accuracy(clip)
+    own = tuple(overrides.items())
+    with_peer = _takes(PEER, overrides)
     if split not in SCORED:
         raise UserError(f"--split {split}: mini-hard is scored on {' or '.join(SCORED)}")
     data, of_tokens = _prepared(raw, clip, PROTOCOLS["hard"], work, splits=("train", *SCORED))
     twins = None if drawings is None else _prepared(drawings, clip, TWIN_PROTOCOL, work, splits=SCORED)
-    own = tuple(overrides.items())
     chains = [
         chain
         for method in reversed(PUBLISHED)
@@ -145,7 +146,8 @@ def run(
             Chain(f"hard_{method}", seed, data, overrides=(*own, *CEILING)),
         )
     ]
-    chains += [Chain(f"hard_{PEER}", seed, of_tokens, overrides=own) for seed in seeds]
+    if with_peer:
+        chains += [Chain(f"hard_{PEER}", seed, of_tokens, overrides=own) for seed in seeds]
     # Nothing is trained, so that every seed would give the same scores.
     chains += [Chain(f"hard_{method}", seeds[0], data) for method in LAST_BLOCKS]
     plans = plans_of({work / folder_name(chain): chain for chain in chains}, split)
@@ -224,6 +226,22 @@ def _prepared(
     return data, name_classes(
         runner, data, protocol=protocol, vectors={"recipe": f"hard_{PEER}"}, vectors_name=PEER
     )
+
+
+def _takes(peer: str, overrides: Mapping[str, Any]) -> bool:
+    """Check overrides with the recipes; say whether the peer takes them too, and else print why it is left out.
+
+    Raises:
+        UserError: a published method refuses them.
+    """
+    for method in PUBLISHED:
+        recipe(f"hard_{method}", overrides)
+    try:
+        recipe(f"hard_{peer}", overrides)
+    except UserError as error:
+        print(f"{METHOD_NAMES[peer]} is left out: {error}")
+        return False
+    return True
 
 
 def _inductive(models: Sequence[Measured[Path]]) -> list[Measured[Path]]:

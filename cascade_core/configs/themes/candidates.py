@@ -75,16 +75,13 @@ ADDED = (
 )
 """What the first scores of `candidates` suggest: more of what helped, two together, and the opposite of what hurt."""
 
-FINAL_TRAININGS = (
-    *(cell for cell in TRAININGS if cell.name in ("trained", "noise", "distil_30")),
-    *ADDED,
-)
+FINAL_TRAININGS = (*(CANDIDATES.cell(name) for name in ("trained", "noise", "distil_30")), *ADDED)
 
 FINALISTS = Theme(
     "finalists",
     "The best candidates over more seeds",
     "cascade",
-    "Neither paper has these settings. They are the trainings with the highest means of [candidates](candidates-mini-13-5a.md), and what these suggested; "
+    "Neither paper has these settings. They are the trainings with the highest means of the theme `candidates`, and what these suggested; "
     "one is chosen by the scores here, on validation pictures and classes held out from the seen, if its interval lies above zero.",
     "hiou",
     (Cell("base", "none (published)"), *FINAL_TRAININGS),

@@ -1,4 +1,4 @@
-"""Other methods beside the papers' two, Cascade on them, and a floor that trains nothing."""
+"""Other methods beside the papers' two, and Cascade on them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -32,7 +32,7 @@ class Cell:
 LAST_MAP: dict[str, Value] = {"model.fusion": "none", "model.groups": []}
 """The last map alone, without Cascade."""
 FLOOR = Cell("floor", "NACLIP, without training (the floor)", {**without_training("naclip"), **LAST_MAP})
-"""What the same CLIP does without training; every theme ends with it."""
+"""What the same CLIP does without training, on pictures, windows and templates of the base; every theme ends with it."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class CellClaim:
 
 @dataclass(frozen=True)
 class Theme:
-    """A question of a paper: cells, of which the first is the published one, and claims about them. The last cell is the floor.
+    """A question of a paper: settings, of which the first is the published one, and claims about them.
 
     Attributes:
         score: the score by which cells are compared with the first.
-        cells: all but the floor, which is added.
+        settings: its cells without the floor.
         paper: what the paper or its released code says, in our words, with its figures where they are known.
         fusion: the fusion that the base recipe must have: "none" is ZegCLIP, "cascade" Cascade-CLIP.
         for_choices: whether its scores choose between the cells; then it is scored on validation pictures alone, and knows no unseen class.
@@ -63,16 +63,18 @@ class Theme:
     fusion: Literal["none", "cascade"]
     paper: str
     score: str
-    cells: tuple[Cell, ...]
+    settings: tuple[Cell, ...]
     claims: tuple[CellClaim, ...]
     for_choices: bool = False
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "cells", (*self.cells, FLOOR))
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The settings and, last, the floor."""
+        return (*self.settings, FLOOR)
 
     @property
     def base(self) -> Cell:
-        return self.cells[0]
+        return self.settings[0]
 
     @property
     def without_self_training(self) -> Cell | None:

@@ -6,9 +6,8 @@ import pytest
 
 from cascade_core.configs.ablations import THEMES, cell_recipe, cells_of
 from cascade_core.configs.config import RunConfig
-from cascade_core.configs.recipes import recipe
-from cascade_core.configs.themes.cascade import LAST_MAP
-from cascade_core.configs.themes.theme import FLOOR, Theme
+from cascade_core.configs.recipes import recipe, trained_recipe_names
+from cascade_core.configs.themes.theme import FLOOR, LAST_MAP, Theme
 from components.results.names import SCORES
 
 BASES = {
@@ -67,15 +66,33 @@ def test_a_theme_among_recipes_stands_for_its_cells() -> None:
     names = cells_of(["mini_zegclip", "cascade_voc12:sigma", "mini_zegclip:designs.none"])
     assert names[0] == "mini_zegclip" and names[-1] == "mini_zegclip:designs.none"
     assert names[1:-1] == [f"cascade_voc12:sigma.{name}" for name in ("one", "half", "two", "four", "flat")]
-    with pytest.raises(ValueError, match="compares self-trainings, which a list of recipes does not run"):
+    with pytest.raises(ValueError, match="compares modes of self-training, and a list of recipes has one"):
         cells_of(["mini_zegclip:self_training"])
+
+
+OVERRIDES_OF_TRAINING = {
+    "loss.distil_weight": 0.1,
+    "train.vector_noise": 0.5,
+    "model.picture_cosine": 1.0,
+    "model.aggregation_sigma": 2.0,
+    "model.decoders": "shared",
+    "model.mid_projection_seed": 3,
+    "model.prompt_depth": 2,
+    "self_train.start_iteration": 7,
+    "self_train.teacher": "training_free",
+}
 
 
 def test_every_theme_ends_with_a_floor_that_trains_nothing() -> None:
     for theme in THEMES.values():
-        assert theme.cells[-1] == FLOOR and theme.cells.count(FLOOR) == 1
-        for base in BASES[theme.fusion]:
-            assert not recipe(cell_recipe(base, theme, FLOOR)).model.trains
+        assert theme.cells == (*theme.settings, FLOOR)
+    themes = {theme.fusion: theme for theme in THEMES.values()}
+    for name in trained_recipe_names():
+        if (theme := themes.get(recipe(name).model.fusion)) is not None:
+            floor = recipe(cell_recipe(name, theme, FLOOR))
+            assert not floor.model.trains and floor.model.text == "mean", name
+    for key, value in OVERRIDES_OF_TRAINING.items():
+        assert not recipe("mini_cascade_clip:sigma.floor", {key: value}).model.trains, key
 
 
 @pytest.mark.parametrize(
@@ -106,7 +123,7 @@ def test_self_trainings_change_nothing_that_their_training_reads() -> None:
     assert [theme.name for theme in themes] == ["self_training", "self_training_cascade"]
     for theme in themes:
         base = BASES[theme.fusion][0]
-        for cell in theme.cells[:-1]:
+        for cell in theme.settings:
             config = recipe(cell_recipe(base, theme, cell))
             assert config.self_train.mode == (cell.mode or "oracle")
             # `ignored_as_negative` is of the loss; the training before the self-training keeps the published one.

@@ -86,6 +86,7 @@ def test_a_class_depends_on_the_others_and_says_so() -> None:
     whole = model.grid_logits(_images(), vectors)
     assert not torch.allclose(model.grid_logits(_images(), vectors[:2]), whole[:, :2], atol=1e-3)
     assert model.coupled_classes and not segmentor().coupled_classes
+    assert all(one.coupled_classes == one.config.couples_classes for one in (model, segmentor()))
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """The signature of a step's `run` gives its command, help, manifest and arguments."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -99,7 +98,7 @@ def test_a_step_refuses_its_output_before_it_works(tmp_path: Path) -> None:
 def test_the_commit_is_that_of_the_begin_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = SimpleNamespace(answer="before")
     monkeypatch.delenv(COMMIT_VARIABLE, raising=False)
-    monkeypatch.setattr(manifest, "commit_around", cache(lambda _: repository.answer))
+    monkeypatch.setattr(manifest, "commit_around", lambda _: repository.answer)
 
     @step("long", tracked=False)
     def long(call: Call, /, *, out: Out) -> None:
