@@ -4,6 +4,9 @@ from typing import Literal
 
 from cascade_core.configs.themes.theme import Cell, CellClaim, Theme
 
+LEAST_SCORES = (1, 2, 5, 7, 9)
+"""Thresholds of pseudo-labels, in tenths."""
+
 
 def self_training(
     name: str, title: Literal["ZegCLIP", "Cascade-CLIP"], fusion: Literal["none", "cascade"]
@@ -26,7 +29,7 @@ def self_training(
                 Cell(
                     f"c{c}", f"strict, scores of at least 0.{c}", {"self_train.confidence": c / 10}, "strict"
                 )
-                for c in (5, 7, 9)
+                for c in LEAST_SCORES
             ),
             Cell("ignoring", "strict, ignored pixels no negatives", keep_ignored, "strict"),
             Cell(
@@ -57,9 +60,10 @@ def self_training(
                 "strict self-training helps unseen classes", "here", "miou_unseen", "strict", "inductive"
             ),
             CellClaim("the oracle beats strict", "here", "hiou", "oracle", "strict"),
-            CellClaim("a threshold of 0.5 helps", "here", "hiou", "c5", "strict"),
-            CellClaim("a threshold of 0.7 helps", "here", "hiou", "c7", "strict"),
-            CellClaim("a threshold of 0.9 helps", "here", "hiou", "c9", "strict"),
+            *(
+                CellClaim(f"a threshold of 0.{c} helps", "here", "hiou", f"c{c}", "strict")
+                for c in LEAST_SCORES
+            ),
             CellClaim("leaving ignored pixels out helps", "here", "hiou", "ignoring", "strict"),
             CellClaim("then a threshold of 0.7 helps", "here", "hiou", "ignoring_c7", "ignoring"),
             CellClaim("an averaged teacher helps", "here", "hiou", "ema", "strict"),
