@@ -46,7 +46,10 @@ class TextTransformer(nn.Module):
         for block in self.blocks:
             states = block(states, causal=True)
         states = self.ln_final(states)
-        return states[torch.arange(len(states)), tokens.argmax(dim=-1)] @ self.text_projection
+        return (
+            states[torch.arange(len(states), device=states.device), tokens.argmax(dim=-1)]
+            @ self.text_projection
+        )
 
     def class_embeddings(
         self, tokens: Int[Tensor, "classes templates positions"]

@@ -36,8 +36,11 @@ def ssim_loss(
     size = (labels.shape[-2], labels.shape[-1])
     classes = torch.arange(grid_logits.shape[1], device=labels.device)
     at_once = max(1, BLOCK_ELEMENTS // labels.numel())
-    negative = torch.tensor(ignored_as_negative, device=labels.device)
-    counted = (labels != IGNORE) | negative[:, None, None]
+    counted = labels != IGNORE
+    for own_counted, negative in zip(counted, ignored_as_negative, strict=True):
+        # In place: a tensor of the roles would have to be copied to the device in every step.
+        if negative:
+            own_counted.fill_(True)
     own = counted.sum().float()
     # Several processes divide by the mean of their numbers, so that their mean is the loss of the whole batch.
     everywhere = mean_over_processes(own).clamp(min=1)
