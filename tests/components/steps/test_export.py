@@ -14,8 +14,8 @@ from cascade_core.clip.weights import ClipModel, save_clip
 from cascade_core.configs.config import EvalConfig, RunConfig
 from cascade_core.configs.model import LastBlock
 from cascade_core.engines import check
-from cascade_core.engines.formats import require_packages, write_openvino
-from cascade_core.engines.graph import Exportable, Outputs
+from cascade_core.engines.formats import GRAPH_FILES, require_packages, write_onnx, write_openvino
+from cascade_core.engines.graph import Exportable, Outputs, exported_program
 from cascade_core.engines.int8 import quantise
 from cascade_core.engines.running import load_graph, load_onnx, load_openvino
 from cascade_core.inference.vocabulary import Vocabulary
@@ -134,6 +134,24 @@ def test_the_graph_of_every_method_is_evaluations(
     done = export.run(model=str(checkpoints[method]), clip=checkpoints["clip"], out=tmp_path / "out")
     assert done.differences is not None and done.differences.probabilities <= check.TOLERANCE
     assert_is_evaluations(done.file, checkpoints[method], checkpoints["clip"])
+
+
+@pytest.mark.slow  # the iterations of the plans become one long graph
+def test_a_graph_of_otseg_runs_in_every_format(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="needs openvino, of the extra openvino")
+    predictor = Predictor.load(checkpoints["otseg"], checkpoints["clip"], device="cpu")
+    module = Exportable(predictor.segmentor, predictor.manifest.config)
+    inputs = list(check.examples(module))
+    program, onnx, int8 = exported_program(module), tmp_path / "model.onnx", tmp_path / "int8.onnx"
+    torch.export.save(program, tmp_path / "model.pt2")
+    write_onnx(program, onnx)
+    write_openvino(onnx, tmp_path / "model.xml")
+    for kind, file in GRAPH_FILES.items():
+        check.check_graph(load_graph(kind, tmp_path / file), module)
+    quantise(onnx, int8, inputs)
+    write_openvino(int8, tmp_path / "int8.xml")
+    for run in (load_onnx(int8, threads=1), load_openvino(tmp_path / "int8.xml", threads=1)):
+        assert 1e-4 < check.differences(run, module, inputs).probabilities < 0.1
 
 
 def test_one_onnx_file_serves_any_batch_vocabulary_and_size(checkpoints: dict[str, Path], onnx: Path) -> None:
