@@ -1,10 +1,13 @@
 """Compile small segmentors: `python -m tests.cascade_core.train.compiling one_graph` (or another of `FUNCTIONS`).
 
+A method's name may be followed by another backend than `aot_eager`, such as `inductor`, which takes some minutes.
+
 It runs in its own process, because torch cannot compile the tests' shape checks. It prints JSON.
 """
 
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -62,20 +65,24 @@ def _gradients_in_half_precision(images: Tensor, vectors: Tensor) -> float:
     return _differences(model, images, vectors, mixed=True)[1]
 
 
-def maps_and_gradients(**changes: Any) -> dict[str, float]:
+def maps_and_gradients(backend: str = "aot_eager", **changes: Any) -> dict[str, float]:
     """Compile a method's training in single precision; return how far maps and gradients are from the plain model's.
 
     Three iterations of a transport plan: each adds to the graph, and 50 take half a minute.
     """
     model = segmentor(**changes, dropout=0.0).train()
     with patch.object(optimal_transport, "sinkhorn", partial(sinkhorn, iterations=3)):
-        maps, gradients = _differences(model, torch.randn(2, 3, 32, 32), classes_for(model), mixed=False)
+        maps, gradients = _differences(
+            model, torch.randn(2, 3, 32, 32), classes_for(model), mixed=False, backend=backend
+        )
     return {"maps": maps, "gradients": gradients, "graphs": counters["stats"]["unique_graphs"]}
 
 
-def _differences(model: Segmentor, images: Tensor, classes: Tensor, *, mixed: bool) -> list[float]:
+def _differences(
+    model: Segmentor, images: Tensor, classes: Tensor, *, mixed: bool, backend: str = "aot_eager"
+) -> list[float]:
     """Return the relative difference between the traced and the plain model, of the maps and of the gradients."""
-    traced = torch.compile(model.training_maps, fullgraph=True, dynamic=False, backend="aot_eager")
+    traced = torch.compile(model.training_maps, fullgraph=True, dynamic=False, backend=backend)
     values = []
     for call in (model.training_maps, traced):
         model.zero_grad(set_to_none=True)
@@ -129,7 +136,7 @@ def _batch(classes: int) -> Batch:
     return Batch(("one", "two"), torch.randn(2, 3, 32, 32), labels, torch.zeros(2, 32, 32, dtype=torch.bool))
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "one_graph": one_graph,
     "three_steps": three_steps,
     "on_a_gpu": partial(three_steps, "cuda"),
@@ -142,4 +149,4 @@ FUNCTIONS = {
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    print(json.dumps(FUNCTIONS[sys.argv[1]]()))
+    print(json.dumps(FUNCTIONS[sys.argv[1]](*sys.argv[2:])))
