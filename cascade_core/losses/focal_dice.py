@@ -92,7 +92,9 @@ def _by_role(
         return
     for role in (True, False):
         places = [place for place, own in enumerate(negative) if own is role]
-        yield grid_logits[places], labels[places], role
+        # A list as index would be copied to the device, for which the training would wait.
+        logits, own = (torch.stack([part[place] for place in places]) for part in (grid_logits, labels))
+        yield logits, own, role
 
 
 def _binary_cross_entropy(

@@ -18,6 +18,7 @@ from cascade_core.configs.config import EvalConfig
 from cascade_core.configs.settings import ScoreFunction, TrainedSetting
 from cascade_core.inference.label_maps import predictions
 from cascade_core.inference.vocabulary import Vocabulary
+from cascade_core.losses.focal_dice import _by_role
 from cascade_core.losses.ssim import ssim_loss
 from cascade_core.model import optimal_transport
 from cascade_core.model.build import build_segmentor
@@ -105,6 +106,14 @@ def test_training_maps_of_other_methods_cause_no_device_sync(
     step()
     with DeviceSyncs() as syncs:
         step()
+    assert syncs.count == 0
+
+
+def test_groups_of_pictures_in_a_loss_cause_no_device_sync() -> None:
+    logits, labels = torch.zeros(3, 4, 2, 2, device=GPU), torch.zeros(3, 8, 8, dtype=torch.long, device=GPU)
+    with DeviceSyncs() as syncs:
+        groups = list(_by_role(logits, labels, (True, False, True)))
+    assert [(len(own), len(of), role) for own, of, role in groups] == [(2, 2, True), (1, 1, False)]
     assert syncs.count == 0
 
 
