@@ -46,6 +46,7 @@ from pipelines.workstation.chains import (
     run_untracked,
     training_digest,
 )
+from pipelines.workstation.choice_page import choice_page
 from pipelines.workstation.mini_intervals import drop_uncounted
 from pipelines.workstation.mini_page import MiniRow
 from pipelines.workstation.mini_results import folder_name, provenance_of, require_folder, source_of
@@ -329,9 +330,15 @@ def _grid(
 
 
 def write_result(result: ThemeResult, folder: Path) -> Path:
-    """Write the page, the rows and the chart of a theme, and the index of all themes in the folder; return the page."""
+    """Write the page, the rows and the chart of a theme, and the index of all themes in the folder; return the page.
+
+    Of a theme for choices also write the page over all protocols in the folder.
+    """
     write_json(folder / f"{result.stem}.json", result.model_dump(mode="json"))
     texts = {f"{result.stem}.svg": chart(result), f"{result.stem}.md": page(result)}
+    theme = THEMES[result.theme]
+    if theme.for_choices and result.stem != theme.name:
+        texts[f"{theme.name}.md"] = choice_page(folder, theme)
     for name, text in (*texts.items(), (INDEX, index_page(folder))):
         with new_file(folder / name) as path:
             path.write_text(text, encoding="utf-8")

@@ -323,6 +323,38 @@ def test_pages_of_another_protocol_have_its_name(tmp_path: Path) -> None:
     assert "sigma" not in index_page(tmp_path), "the index has the pages of the recipes' own protocols"
 
 
+def test_a_choice_is_made_over_the_protocols_of_a_folder(tmp_path: Path) -> None:
+    theme = named_theme("finalists")
+    for protocol, gains in (("mini-13-5a", (0.02, 0.03)), ("mini-13-5b", (0.04, 0.03))):
+        rows = [
+            row(cell.name, seed, 0.5 + gains[seed] * (cell.name == "noise")).model_copy(
+                update={"protocol": protocol}
+            )
+            for cell in theme.cells
+            for seed in (0, 1)
+        ]
+        own = ThemeResult(
+            theme="finalists",
+            recipe="mini_cascade_clip",
+            command="cascade-clip ablation finalists",
+            split="val",
+            seeds=(0, 1),
+            overrides={cell.name: {} for cell in theme.cells},
+            rows=tuple(rows),
+            differences=(),
+        )
+        write_result(own, tmp_path)
+    text = (tmp_path / "finalists.md").read_text()
+    assert "Of [finalists-mini-13-5a](finalists-mini-13-5a.md), [finalists-mini-13-5b]" in text
+    assert "| noise on class vectors, half their length | 4 | 53.0 | +3.0 | +1.7 to +4.3 |" in text
+    assert "It chooses **noise on class vectors, half their length**." in text
+    for file in tmp_path.glob("finalists-*.json"):
+        own = ThemeResult.read(file)
+        even = tuple(one.model_copy(update={"hiou": 0.5}) for one in own.rows)
+        write_result(own.model_copy(update={"rows": even}), tmp_path)
+    assert "It chooses nothing." in (tmp_path / "finalists.md").read_text()
+
+
 def test_without_an_interval_a_claim_cannot_be_told(tmp_path: Path) -> None:
     measured = result(lambda cell, seed: 0.5 if cell == "one" else 0.3)
     for changes in ({"pictures": None}, {"seeds": None}):
