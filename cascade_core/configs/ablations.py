@@ -20,7 +20,8 @@ from cascade_core.configs.themes.cascade import (
     SIGMA,
 )
 from cascade_core.configs.themes.peers import CAT_SEG, OTSEG_PATHS, PLUG_IN, SPT_PARTS
-from cascade_core.configs.themes.scoring import PLUS, penalties
+from cascade_core.configs.themes.plus import PLUS, PLUS_PROJECTIONS
+from cascade_core.configs.themes.scoring import penalties
 from cascade_core.configs.themes.self_training import self_training
 from cascade_core.configs.themes.theme import Cell, Theme
 from cascade_core.configs.themes.zegclip import DESIGNS, LOSS_WEIGHTS, PROMPT_DEPTH, PROMPT_NUMBER
@@ -50,6 +51,7 @@ THEMES = {
         OTSEG_PATHS,
         CAT_SEG,
         PLUS,
+        PLUS_PROJECTIONS,
         penalties("penalty_cascade", "Cascade-CLIP", "cascade"),
         self_training("self_training_cascade", "Cascade-CLIP", "cascade"),
         CANDIDATES,

@@ -11,29 +11,6 @@ PICTURE_COSINE, PATCH_COSINE = 2.0, -2.0
 
 TEXT_COSINES = {**AT_INFERENCE, "model.picture_cosine": PICTURE_COSINE, "model.patch_cosine": PATCH_COSINE}
 
-PLUS = Theme(
-    "plus",
-    "Beyond the papers: cosines with the text",
-    "cascade",
-    "Neither paper has these settings: cosines of a class's text with the whole picture, and with each of the last patches, are added to the "
-    "masks, at inference alone. They were chosen on validation pictures with classes held out from the seen; [plus_choice.md](plus_choice.md) says how.",
-    "hiou",
-    (
-        Cell("base", "none (published)"),
-        Cell("cosines", "both cosines (chosen)", TEXT_COSINES),
-        Cell("patch", "that with patches", {**TEXT_COSINES, "model.picture_cosine": 0.0}),
-        Cell("picture", "that with the picture", {**TEXT_COSINES, "model.patch_cosine": 0.0}),
-    ),
-    (
-        CellClaim("both cosines help", "here", "hiou", "cosines", "base"),
-        CellClaim("both cosines help unseen classes", "here", "miou_unseen", "cosines", "base"),
-        CellClaim("both cosines help seen classes", "here", "miou_seen", "cosines", "base"),
-        CellClaim("the cosine with patches helps alone", "here", "hiou", "patch", "base"),
-        CellClaim("the cosine with the picture helps alone", "here", "hiou", "picture", "base"),
-        CellClaim("both cosines beat the one with patches", "here", "hiou", "cosines", "patch"),
-    ),
-)
-
 
 def penalties(name: str, title: str, fusion: Literal["none", "cascade"]) -> Theme:
     """Return the theme of the penalty on seen classes for a method."""
