@@ -19,6 +19,7 @@ from cascade_core.configs.config import (
 )
 from cascade_core.configs.model import ModelConfig
 from cascade_core.configs.otseg import TRANSPORT
+from cascade_core.configs.themes.cascade import TRAINED_PROJECTIONS
 from cascade_core.configs.themes.peers import SPT_SEG
 from cascade_core.configs.themes.scoring import TEXT_COSINES
 from cascade_core.configs.themes.zegclip import CROSS_ENTROPY, NO_PROMPTS, TEXT_QUERY
@@ -73,6 +74,11 @@ def mini_cascade_clip() -> RunConfig:
 def plus_mini() -> RunConfig:
     """Cascade-CLIP on the mini benchmark, with cosines of text, picture and patches at inference; worse than without on test2."""
     return variant(mini_cascade_clip(), "plus_mini", "plus", TEXT_COSINES)
+
+
+def plus_projections_mini() -> RunConfig:
+    """Cascade-CLIP on the mini benchmark with middle projections that train."""
+    return variant(mini_cascade_clip(), "plus_projections_mini", "plus_projections", TRAINED_PROJECTIONS)
 
 
 def mini_spt_seg() -> RunConfig:
@@ -189,6 +195,7 @@ RECIPES = (
     mini_cat_seg_frozen,
     mini_cat_seg,
     plus_mini,
+    plus_projections_mini,
     hard_zegclip,
     hard_cascade_clip,
     hard_cat_seg,

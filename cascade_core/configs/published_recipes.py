@@ -15,6 +15,7 @@ from cascade_core.configs.config import (
 from cascade_core.configs.model import ModelConfig
 from cascade_core.configs.otseg import otseg_changes
 from cascade_core.configs.templates import CLIP_TEMPLATES_15, SINGLE_TEMPLATE
+from cascade_core.configs.themes.cascade import TRAINED_PROJECTIONS
 from cascade_core.configs.themes.peers import SPT_SEG
 from cascade_core.configs.themes.scoring import AT_INFERENCE, PATCH_COSINE, PICTURE_COSINE
 from cascade_core.configs.themes.zegclip import NO_PROMPTS
@@ -101,6 +102,16 @@ def plus_voc12() -> RunConfig:
 def plus_cocostuff() -> RunConfig:
     """Cascade-CLIP on COCO-Stuff 156/15, with cosines of text, picture and patches in its masks at inference; not run."""
     return variant(cascade_cocostuff(), "plus_cocostuff", "plus", PUBLISHED_COSINES)
+
+
+def plus_projections_voc12() -> RunConfig:
+    """Cascade-CLIP on Pascal VOC 15/5 with middle projections that train; not run."""
+    return variant(cascade_voc12(), "plus_projections_voc12", "plus_projections", TRAINED_PROJECTIONS)
+
+
+def plus_projections_cocostuff() -> RunConfig:
+    """Cascade-CLIP on COCO-Stuff 156/15 with middle projections that train; not run."""
+    return variant(cascade_cocostuff(), "plus_projections_cocostuff", "plus_projections", TRAINED_PROJECTIONS)
 
 
 def otseg_voc12() -> RunConfig:
@@ -193,6 +204,8 @@ RECIPES = (
     frozen_cascade_cocostuff,
     plus_voc12,
     plus_cocostuff,
+    plus_projections_voc12,
+    plus_projections_cocostuff,
     otseg_voc12,
     otseg_context59,
     otseg_cocostuff,

@@ -33,6 +33,7 @@ METHOD_NAMES = {
     "cat_seg": "CAT-Seg",
     "cat_seg_frozen": "CAT-Seg's head on the frozen CLIP",
     "plus": "Cascade-CLIP with cosines",
+    "plus_projections": "Cascade-CLIP with trained projections",
     "maskclip": "MaskCLIP",
     "sclip": "SCLIP",
     "clearclip": "ClearCLIP",

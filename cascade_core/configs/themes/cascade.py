@@ -2,6 +2,7 @@
 
 from cascade_core.configs.themes.theme import LAST_MAP, Cell, CellClaim, Theme, before_last
 
+TRAINED_PROJECTIONS = {"model.mid_projection_trains": True}
 NAIVE = {"model.fusion": "naive"}
 ONE_DECODER = {"model.decoders": "shared"}
 ONE_QUERY = {"model.query_projections": "shared"}
@@ -107,7 +108,7 @@ PROJECTIONS = Theme(
     "hiou",
     (
         Cell("random", "random, frozen (published)"),
-        Cell("random_trained", "random, trained", {"model.mid_projection_trains": True}),
+        Cell("random_trained", "random, trained", TRAINED_PROJECTIONS),
         Cell("clip", "CLIP's, frozen", {"model.mid_projection_init": "clip"}),
         Cell(
             "clip_trained",

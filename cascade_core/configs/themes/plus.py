@@ -1,6 +1,6 @@
 """What was chosen beyond the papers, scored on test pictures."""
 
-from cascade_core.configs.themes.candidates import TRAINED_PROJECTIONS
+from cascade_core.configs.themes.cascade import TRAINED_PROJECTIONS
 from cascade_core.configs.themes.scoring import TEXT_COSINES
 from cascade_core.configs.themes.theme import Cell, CellClaim, Theme
 

@@ -16,6 +16,7 @@ WEIGHTS = {
     "zegclip": {"voc12": 13_821_184, "cocostuff": 14_650_624},
     "cascade": {"voc12": 40_094_982, "context59": 40_325_382, "cocostuff": 40_463_622},
     "plus": {"voc12": 40_094_982, "cocostuff": 40_463_622},
+    "plus_projections": {"voc12": 42_463_494, "cocostuff": 42_832_134},
     "spt_seg": {"voc12": 12_888_640, "cocostuff": 13_718_080},
     "spt_seg_cascade": {"voc12": 35_626_182, "cocostuff": 35_994_822},
     "frozen": {"voc12": 13_136_896, "cocostuff": 13_136_896},
