@@ -87,7 +87,7 @@ results: $(STAMP) ## make the tables of docs/results anew, but those of choices.
 	$(BIN)/cascade-clip run text_vectors
 	$(BIN)/cascade-clip mini-results
 	$(BIN)/cascade-clip ablation
-	$(BIN)/cascade-clip ablation plug_in plus --seeds 0,1,2,3,4,5,6,7,8,9
+	$(BIN)/cascade-clip ablation plug_in plus plus_projections --seeds 0,1,2,3,4,5,6,7,8,9
 	for seed in 1 2; do \
 		test -d $(WORLDS)/$$seed || $(BIN)/cascade-clip mini-data --seed $$seed --out $(WORLDS)/$$seed || exit 1; \
 		test -d $(WORLDS)/$$seed/clip || $(BIN)/cascade-clip pretrain --seed $$seed --out $(WORLDS)/$$seed/clip || exit 1; \

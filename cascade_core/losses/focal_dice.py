@@ -93,8 +93,10 @@ def _by_role(
     for role in (True, False):
         places = [place for place, own in enumerate(negative) if own is role]
         # A list as index would be copied to the device, for which the training would wait.
-        logits, own = (torch.stack([part[place] for place in places]) for part in (grid_logits, labels))
-        yield logits, own, role
+        logits, own_labels = (
+            torch.stack([part[place] for place in places]) for part in (grid_logits, labels)
+        )
+        yield logits, own_labels, role
 
 
 def _binary_cross_entropy(

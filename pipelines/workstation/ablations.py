@@ -46,7 +46,7 @@ from pipelines.workstation.chains import (
     run_untracked,
     training_digest,
 )
-from pipelines.workstation.choice_page import choice_page
+from pipelines.workstation.choice_page import choice_page, protocol_results
 from pipelines.workstation.mini_intervals import drop_uncounted
 from pipelines.workstation.mini_page import MiniRow
 from pipelines.workstation.mini_results import folder_name, provenance_of, require_folder, source_of
@@ -272,7 +272,12 @@ def run(
         raise UserError("ablation needs at least one seed, such as --seeds 0,1,2,3,4")
     check_gathering_folder(work)
     for theme in themes:
-        writable_file(results / f"{_stem(theme, base or BASES[theme.fusion], overrides)}.md")
+        recipe = base or BASES[theme.fusion]
+        stem = _stem(theme, recipe, overrides)
+        writable_file(results / f"{stem}.md")
+        if theme.for_choices:
+            writable_file(results / f"{theme.name}.md")
+            protocol_results(results, theme, recipe, split, without=stem)
     grids = [
         _grid(theme, base or BASES[theme.fusion], overrides, seeds, data, work, split) for theme in themes
     ]
@@ -338,7 +343,7 @@ def write_result(result: ThemeResult, folder: Path) -> Path:
     texts = {f"{result.stem}.svg": chart(result), f"{result.stem}.md": page(result)}
     theme = THEMES[result.theme]
     if theme.for_choices and result.stem != theme.name:
-        texts[f"{theme.name}.md"] = choice_page(folder, theme)
+        texts[f"{theme.name}.md"] = choice_page(folder, theme, result.recipe, result.split)
     for name, text in (*texts.items(), (INDEX, index_page(folder))):
         with new_file(folder / name) as path:
             path.write_text(text, encoding="utf-8")

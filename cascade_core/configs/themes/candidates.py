@@ -1,10 +1,8 @@
 """Changes of Cascade-CLIP that neither paper has and that cost no speed; the best is chosen by the scores."""
 
-from cascade_core.configs.themes.cascade import TRAINED_PROJECTIONS
+from cascade_core.configs.themes.cascade import CLIP_PROJECTIONS, TRAINED_PROJECTIONS
 from cascade_core.configs.themes.scoring import AT_INFERENCE, TEXT_COSINES
 from cascade_core.configs.themes.theme import Cell, CellClaim, Theme
-
-CLIP_PROJECTIONS = {"model.mid_projection_init": "clip"}
 
 TRAININGS = (
     Cell("trained", "middle projections that train", TRAINED_PROJECTIONS),

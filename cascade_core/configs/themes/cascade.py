@@ -2,6 +2,7 @@
 
 from cascade_core.configs.themes.theme import LAST_MAP, Cell, CellClaim, Theme, before_last
 
+CLIP_PROJECTIONS = {"model.mid_projection_init": "clip"}
 TRAINED_PROJECTIONS = {"model.mid_projection_trains": True}
 NAIVE = {"model.fusion": "naive"}
 ONE_DECODER = {"model.decoders": "shared"}
@@ -109,11 +110,11 @@ PROJECTIONS = Theme(
     (
         Cell("random", "random, frozen (published)"),
         Cell("random_trained", "random, trained", TRAINED_PROJECTIONS),
-        Cell("clip", "CLIP's, frozen", {"model.mid_projection_init": "clip"}),
+        Cell("clip", "CLIP's, frozen", CLIP_PROJECTIONS),
         Cell(
             "clip_trained",
             "CLIP's, trained",
-            {"model.mid_projection_init": "clip", "model.mid_projection_trains": True},
+            {**CLIP_PROJECTIONS, **TRAINED_PROJECTIONS},
         ),
     ),
     (

@@ -66,6 +66,8 @@ def test_a_tuned_checkpoint_leaves_out_both_towers(clip: Path, tmp_path: Path) -
         "model.cost": {"width": 8, "window": 2, "guide_blocks": (0, 2)},
         "model.tuned": "queries_values",
         "model.text": "tokens",
+        "evaluate.seen_penalty": 0.0,
+        "self_train.strict_seen_penalty": 0.0,
     }
     write_tiny_checkpoint(folder, load_clip(clip)[0], with_overrides(config, changes))
     whole, keys = sha256(folder), set(load_file(folder / MODEL_FILE))

@@ -26,6 +26,7 @@ from pipelines.workstation.ablation_page import CellRow, ThemeResult, difference
 from pipelines.workstation.ablations import BASES, Grid, chains_of, run, themes_for, unnamed, write_result
 from pipelines.workstation.chain_plan import plans_of
 from pipelines.workstation.chains import Chain
+from pipelines.workstation.choice_page import choice_page
 from pipelines.workstation.mini_results import MODES, folder_name
 
 UNTRAINED = {"plus": ("cosines", "patch", "picture"), "otseg": ("decoder", "scores")}
@@ -350,9 +351,24 @@ def test_a_choice_is_made_over_the_protocols_of_a_folder(tmp_path: Path) -> None
     assert "It chooses **noise on class vectors, half their length**." in text
     for file in tmp_path.glob("finalists-*.json"):
         own = ThemeResult.read(file)
-        even = tuple(one.model_copy(update={"hiou": 0.5}) for one in own.rows)
-        write_result(own.model_copy(update={"rows": even}), tmp_path)
-    assert "It chooses nothing." in (tmp_path / "finalists.md").read_text()
+        uneven = [one.model_copy(update={"hiou": 0.5}) for one in own.rows if one.cell != "noise"]
+        gains = (0.10, -0.08) if file.stem.endswith("a") else (0.09, -0.07, 0.2)
+        noisy = [row("noise", seed, 0.5 + gain) for seed, gain in enumerate(gains)]
+        changed = {
+            "rows": tuple(
+                uneven + [one.model_copy(update={"protocol": own.rows[0].protocol}) for one in noisy]
+            )
+        }
+        write_result(own.model_copy(update=changed), tmp_path)
+    text = (tmp_path / "finalists.md").read_text()
+    assert "| noise on class vectors, half their length | 4 | 51.0 | +1.0 |" in text
+    assert "It chooses nothing." in text
+    other = own.model_copy(update={"recipe": "plus_mini"})
+    (tmp_path / "finalists-x.json").write_text(other.model_dump_json())
+    with pytest.raises(
+        UserError, match=r"finalists-x\.json is of recipe plus_mini on val, not of mini_cascade_clip on val"
+    ):
+        choice_page(tmp_path, theme, "mini_cascade_clip", "val")
 
 
 def test_without_an_interval_a_claim_cannot_be_told(tmp_path: Path) -> None:
