@@ -151,10 +151,13 @@ def make_case(
 
 
 def random_model(config: RunConfig) -> tuple[Segmentor, Tensor]:
-    """Build a model with random weights, and unit vectors of its classes."""
+    """Build a model with random weights, and unit vectors of its classes, or tokens if the model has a text tower."""
     torch.manual_seed(0)
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
-    vectors = torch.randn(config.vectors_shape(config.data.split.num_classes))
+    shape = config.vectors_shape(config.data.split.num_classes)
+    if config.model.text == "tokens":
+        return segmentor, torch.randint(config.model.clip.vocab_size, shape)
+    vectors = torch.randn(shape)
     return segmentor, torch.nn.functional.normalize(vectors, dim=-1)
 
 
