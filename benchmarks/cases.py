@@ -156,7 +156,7 @@ def random_model(config: RunConfig) -> tuple[Segmentor, Tensor]:
     segmentor = build_segmentor(config.model, VisionTransformer(config.model.clip), seed=0)
     shape = config.vectors_shape(config.data.split.num_classes)
     if config.model.text == "tokens":
-        return segmentor, torch.randint(config.model.clip.vocab_size, shape)
+        return segmentor, torch.randint(config.model.clip.vocab_size, shape).float()
     vectors = torch.randn(shape)
     return segmentor, torch.nn.functional.normalize(vectors, dim=-1)
 

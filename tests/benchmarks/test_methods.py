@@ -22,4 +22,4 @@ def test_a_row_divides_by_the_time_of_zegclip_in_the_same_run() -> None:
 def test_a_model_with_a_text_tower_gets_tokens() -> None:
     segmentor, ids = random_model(recipe("mini_cat_seg"))
     segmentor.check_ids(ids)
-    assert segmentor.text is not None and ids.dtype == torch.int64
+    assert segmentor.text is not None and torch.equal(ids, ids.round()) and ids.max() > 1
