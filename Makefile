@@ -83,7 +83,7 @@ lock: $(STAMP) ## resolve the dependencies anew, keeping versions that still fit
 images: ## build the container images: torch, and light for steps without a model (IMAGES=light: that one alone)
 	sh components/images/build.sh $(IMAGES)
 
-results: $(STAMP) ## make the tables of docs/results anew, but those of choices.md and plus_choice.md; resumes, and prints for each how long it takes (8 to 9 hours on 2 cores at most)
+results: $(STAMP) ## make the tables of docs/results anew, but those of choices.md and plus_choice.md; resumes, and prints for each how long it takes (about 9 hours on 2 cores at most)
 	$(BIN)/cascade-clip run text_vectors
 	$(BIN)/cascade-clip mini-results
 	$(BIN)/cascade-clip ablation

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from cascade_core.configs.frozen import Frozen, Side, added
-from cascade_core.configs.model import ModelConfig
+from cascade_core.configs.model import NO_PENALTY, ModelConfig
 from cascade_core.configs.settings import (
     ScoreFunction,
     SelfTrainingMode,
@@ -274,8 +274,7 @@ class RunConfig(Frozen):
         for key, penalty in stated.items():
             if penalty and self.model.couples_classes:
                 raise UserError(
-                    f"{key}={penalty:g}, but with model.decoder={self.model.decoder!r} a class's score depends on which other classes "
-                    f"there are, so a penalty on seen classes has no meaning; give {key}=0"
+                    f"{key}={penalty:g}, but with model.decoder={self.model.decoder!r} {NO_PENALTY}; give {key}=0"
                 )
         return self
 

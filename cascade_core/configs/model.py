@@ -22,6 +22,10 @@ PUBLISHED_SIGMA: Final = 1.0
 MASK_DECODERS = ("masks", "two_frequency")
 """Decoders that give the masks of each stage of a head."""
 PATCH_DECODERS = (*SIMILARITY_DECODERS, "cost_aggregation")
+NO_PENALTY = (
+    "a class's score depends on which other classes there are, so a penalty on seen classes has no meaning"
+)
+"""Why a model that couples classes takes no seen penalty."""
 """The decoders that read no CLS token, so that a last block may give patches only."""
 MEAN_DECODERS = (*MASK_DECODERS, *PATCH_DECODERS)
 """The decoders that read one text vector per class."""
@@ -263,7 +267,7 @@ class ModelConfig(Frozen):
 
     @property
     def couples_classes(self) -> bool:
-        """Whether a class's logits depend on which other classes there are, so that a seen penalty has no meaning."""
+        """Whether a class's logits depend on which other classes there are (`NO_PENALTY`)."""
         return self.decoder == "cost_aggregation"
 
     @property

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from cascade_core.configs.config import Precision
+from cascade_core.configs.model import NO_PENALTY
 from cascade_core.configs.settings import ScoreFunction
 from cascade_core.errors import UserError
 from cascade_core.inference.precision import in_half
@@ -47,10 +48,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         self.segmentor.check(self.class_vectors)
         if self.penalty and self.segmentor.coupled_classes:
-            raise UserError(
-                f"seen penalty {self.penalty:g}: a class's score depends on which other classes there are in this model, so a penalty on "
-                "seen classes has no meaning; leave --seen-penalty out"
-            )
+            raise UserError(f"seen penalty {self.penalty:g}: {NO_PENALTY}; leave --seen-penalty out")
         ids = self.query_classes
         if ids is not None:
             assert len(ids) == len(self) - self.background_names, (

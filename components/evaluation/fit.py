@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from cascade_core.configs.model import NO_PENALTY
 from cascade_core.errors import UserError
 from cascade_core.evaluation import scored_batches
 from cascade_core.inference.label_maps import view_batch
@@ -88,7 +89,7 @@ def nothing_to_fit(job: EvaluationJob, among: Contest) -> str | None:
     if not job.manifest.config.model.trains:
         return "the model has no trained weights, so no class was favoured by training"
     if job.vocabulary.segmentor.coupled_classes:
-        return "a class's score depends on which other classes there are, so a penalty has no meaning"
+        return NO_PENALTY
     if not among.unseen:
         return "the protocol has no unseen class"
     if not among.seen:

@@ -187,7 +187,7 @@ def differences(
     ]
     done = []
     for claim in (*to_first, *theme.claims):
-        better, worse = (_values(rows, cell, claim.score) for cell in (claim.better, claim.worse))
+        better, worse = (cell_values(rows, cell, claim.score) for cell in (claim.better, claim.worse))
         seeds = paired_interval(better, worse)
         if seeds is None:
             continue
@@ -249,13 +249,13 @@ def chart(result: ThemeResult) -> str:
 
     theme = THEMES[result.theme]
     values = {
-        score: [list(_values(result.rows, cell.name, score).values()) for cell in theme.cells]
+        score: [list(cell_values(result.rows, cell.name, score).values()) for cell in theme.cells]
         for score in SHOWN
     }
     return cell_chart([cell.label for cell in theme.cells], values)
 
 
-def _values(rows: Sequence[CellRow], cell: str, score: str) -> dict[int, float]:
+def cell_values(rows: Sequence[CellRow], cell: str, score: str) -> dict[int, float]:
     """Return a score of a cell by seed, where it is defined."""
     own = (row for row in rows if row.cell == cell)
     return {row.seed: value for row in own if (value := getattr(row, score)) is not None}
@@ -275,7 +275,7 @@ def _row(cell: Cell, theme: Theme, result: ThemeResult, difference: CellDifferen
     first = next(row for row in result.rows if row.cell == cell.name)
     return {
         "setting": cell.label,
-        **{title: _percent(_values(result.rows, cell.name, score)) for score, title in SCORES.items()},
+        **{title: _percent(cell_values(result.rows, cell.name, score)) for score, title in SCORES.items()},
         f"{SCORES[theme.score]} difference": "-"
         if difference is None
         else f"{100 * difference.difference:+.1f}",
@@ -299,7 +299,7 @@ def _claim_cells(result: ThemeResult) -> Iterator[list[str]]:
     by_claim = {(one.claim, one.score, one.better, one.worse): one for one in result.differences}
     for claim in theme.claims:
         one = by_claim.get((claim.text, claim.score, claim.better, claim.worse))
-        better, worse = (_values(result.rows, cell, claim.score) for cell in (claim.better, claim.worse))
+        better, worse = (cell_values(result.rows, cell, claim.score) for cell in (claim.better, claim.worse))
         seeds, pictures = (None, None) if one is None else (one.over_seeds, one.over_pictures)
         cells = claim_cells(claim.score, better, worse, seeds=seeds, pictures=pictures)
         yield [claim.text, claim.source, *cells]
@@ -309,7 +309,7 @@ def _failures(theme: Theme, result: ThemeResult) -> str:
     """Name the trainings that are far below the others of their setting; those of self-trainings have a section of their own."""
     lines = []
     for cell in theme.cells:
-        values = _values(result.rows, cell.name, "hiou") if cell.mode is None else {}
+        values = cell_values(result.rows, cell.name, "hiou") if cell.mode is None else {}
         middle = median(values.values()) if values else 0.0
         lines += [
             FAILURE.format(setting=cell.label, seed=seed, own=100 * own, median=100 * middle)
@@ -324,11 +324,13 @@ def _collapses(theme: Theme, result: ThemeResult) -> str:
     parent = theme.without_self_training
     if parent is None:
         return ""
-    before = _values(result.rows, parent.name, "hiou")
+    before = cell_values(result.rows, parent.name, "hiou")
     lines, num_runs, num_collapsed = [], 0, 0
     for cell in theme.cells:
         own = {
-            seed: value for seed, value in _values(result.rows, cell.name, "hiou").items() if seed in before
+            seed: value
+            for seed, value in cell_values(result.rows, cell.name, "hiou").items()
+            if seed in before
         }
         if cell.mode is None or not own:
             continue

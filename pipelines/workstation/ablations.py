@@ -271,16 +271,14 @@ def run(
     if not seeds:
         raise UserError("ablation needs at least one seed, such as --seeds 0,1,2,3,4")
     check_gathering_folder(work)
-    for theme in themes:
-        recipe = base or BASES[theme.fusion]
-        stem = _stem(theme, recipe, overrides)
+    on_bases = [(theme, base or BASES[theme.fusion]) for theme in themes]
+    for theme, recipe in on_bases:
+        stem = file_stem(theme.name, recipe, named_recipe(recipe, overrides).data.protocol)
         writable_file(results / f"{stem}.md")
         if theme.for_choices:
             writable_file(results / f"{theme.name}.md")
             protocol_results(results, theme, recipe, split, without=stem)
-    grids = [
-        _grid(theme, base or BASES[theme.fusion], overrides, seeds, data, work, split) for theme in themes
-    ]
+    grids = [_grid(theme, recipe, overrides, seeds, data, work, split) for theme, recipe in on_bases]
     runs = {grid.theme.name: list(grid.runs()) for grid in grids}
     for name, own in runs.items():
         print(f"{name}: {outlook(plans_of(chains_of(own), split), workers)}")
@@ -295,10 +293,6 @@ def run(
         result = _measured(grid, runs[grid.theme.name], split, workers, provenance, command)
         pages.append(write_result(result, results))
     return pages
-
-
-def _stem(theme: Theme, base: str, overrides: Mapping[str, Any]) -> str:
-    return file_stem(theme.name, base, named_recipe(base, overrides).data.protocol)
 
 
 def _grid(

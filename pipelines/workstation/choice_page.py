@@ -8,7 +8,7 @@ from cascade_core.configs.themes.theme import Theme
 from cascade_core.errors import UserError
 from components.results.intervals import Interval, mean_interval
 from components.results.rows import SCORES
-from pipelines.workstation.ablation_page import ThemeResult
+from pipelines.workstation.ablation_page import ThemeResult, cell_values
 
 PAGE = """\
 # Choice: {title}
@@ -84,6 +84,8 @@ def _choice(best: tuple[str, Interval] | None) -> str:
 
 def _by_training(results: Sequence[ThemeResult], cell: str, score: str) -> dict[tuple[str, int], float]:
     """Return a score of a cell by protocol and seed."""
-    rows = [row for result in results for row in result.rows if row.cell == cell]
-    values = ((row.protocol, row.seed, getattr(row, score)) for row in rows)
-    return {(protocol, seed): value for protocol, seed, value in values if value is not None}
+    return {
+        (result.rows[0].protocol, seed): value
+        for result in results
+        for seed, value in cell_values(result.rows, cell, score).items()
+    }

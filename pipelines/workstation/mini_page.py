@@ -191,7 +191,7 @@ def claim_rows(
 
 
 def has_collapsed(hiou: float, before: float) -> bool:
-    """Say whether a self-training collapsed, by its hIoU and that of its seed without self-training."""
+    """Say whether a training collapsed, by its hIoU and the one to compare with, such as that of its seed without self-training."""
     return hiou < COLLAPSED * before
 
 

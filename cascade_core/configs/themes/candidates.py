@@ -54,34 +54,36 @@ AT_SCORING = (
 )
 """Nothing is trained for these."""
 
-CANDIDATES = Theme(
+
+def _for_choices(name: str, title: str, paper: str, settings: tuple[Cell, ...]) -> Theme:
+    """Return a theme that compares each setting with the published one, to choose from them."""
+    return Theme(
+        name,
+        title,
+        "cascade",
+        paper,
+        "hiou",
+        (Cell("base", "none (published)"), *settings),
+        tuple(
+            CellClaim(f"{cell.label}: better than none", "here", "hiou", cell.name, "base")
+            for cell in settings
+        ),
+        for_choices=True,
+    )
+
+
+CANDIDATES = _for_choices(
     "candidates",
     "Candidates beyond the papers",
-    "cascade",
     "Neither paper has these settings. They cost no time at inference, and the best is chosen by the scores here: on validation pictures, with "
     "classes held out from the seen in the role of unseen ones.",
-    "hiou",
-    (Cell("base", "none (published)"), *TRAININGS, *AT_SCORING),
-    tuple(
-        CellClaim(f"{cell.label}: better than none", "here", "hiou", cell.name, "base")
-        for cell in (*TRAININGS, *AT_SCORING)
-    ),
-    for_choices=True,
+    (*TRAININGS, *AT_SCORING),
 )
 
-FINAL_TRAININGS = tuple(CANDIDATES.cell(name) for name in ("trained", "noise", "distil_30"))
-
-FINALISTS = Theme(
+FINALISTS = _for_choices(
     "finalists",
     "The best candidates over more seeds",
-    "cascade",
     "Neither paper has these settings. They are the trainings with the highest means of the theme `candidates` over three seeds, those of "
     "at least a point; one is chosen by the scores here, on validation pictures and classes held out from the seen, if its interval lies above zero.",
-    "hiou",
-    (Cell("base", "none (published)"), *FINAL_TRAININGS),
-    tuple(
-        CellClaim(f"{cell.label}: better than none", "here", "hiou", cell.name, "base")
-        for cell in FINAL_TRAININGS
-    ),
-    for_choices=True,
+    tuple(CANDIDATES.cell(name) for name in ("trained", "noise", "distil_30")),
 )
